@@ -1,0 +1,1 @@
+"""preftune: Direct Preference Heads and Context-PEFT, reproduced from raw data to report."""

@@ -1,0 +1,1 @@
+"""Figures of both papers: numpy and matplotlib only, no model is loaded here."""

@@ -1,0 +1,1 @@
+"""Frozen image encoders: images to grids of features."""

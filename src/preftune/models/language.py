@@ -1,0 +1,38 @@
+"""Loading causal language models from plain folders, offline."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from preftune.errors import PreftuneError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where a card is visible, else the CPU; `cuda` without a card is an error."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise PreftuneError("device is cuda but no CUDA device is visible: ask for a GPU, or set device: cpu.")
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and float32 on a CPU, where bfloat16 without hardware support is slower by far."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def load_language_model(
+    folder: Path, device: torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM and its tokenizer from a `transformers` folder, in eval mode; nothing is asked of a hub."""
+    if not (Path(folder) / "config.json").is_file():
+        raise PreftuneError(f"{folder} holds no config.json: it must be a transformers model folder (see fetch_model).")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise PreftuneError(f"{folder} cannot be loaded as a causal language model ({error}): fetch it again.") from error
+    return model.to(device).eval(), tokenizer

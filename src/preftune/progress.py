@@ -1,0 +1,66 @@
+"""Progress with rate and time left: a live bar on a terminal, one plain line every few seconds elsewhere."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
+
+_PLAIN_SECONDS = 20.0
+_stream: TextIO = sys.stderr
+_label = ""
+
+
+def set_terminal(stream: TextIO, label: str) -> None:
+    """Send progress to `stream` (the user's terminal) although the step's own output goes to its log."""
+    global _stream, _label
+    _stream, _label = stream, label
+
+
+def say(sentence: str) -> None:
+    """Print one line where the user looks."""
+    print(sentence, file=_stream, flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """0:07, 12:34 or 1:02:03."""
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _bar(done: int, total: int, width: int = 20) -> str:
+    filled = done * width // total if total else width
+    return "#" * filled + "." * (width - filled)
+
+
+def _line(description: str, done: int, total: int, unit: str, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    left = (total - done) / rate if rate else 0.0
+    speed = f"{rate:.1f} {unit}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{unit}"
+    return f"{description} [{_bar(done, total)}] {done}/{total} {unit}s, {speed}, {format_seconds(left)} left"
+
+
+def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "step") -> Iterator[T]:
+    """Yield `items` while showing done/total, rate and time left.
+
+    Concurrent workflow jobs share one terminal, so a live bar is drawn only for a script run by hand
+    (`PREFTUNE_PLAIN_PROGRESS` unset and a terminal); otherwise one line every 20 seconds.
+    """
+    sized = list(items) if total is None else items
+    count = total if total is not None else len(sized)  # type: ignore[arg-type]
+    name = f"{_label}: {description}" if _label else description
+    live = _stream.isatty() and not os.environ.get("PREFTUNE_PLAIN_PROGRESS")
+    every = 0.2 if live else _PLAIN_SECONDS
+    start = shown = time.monotonic()
+    for done, item in enumerate(sized, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= every or (live and done == count):
+            shown = now
+            text = _line(name, done, count, unit, now - start)
+            print(f"\r{text}\033[K" if live else text, end="" if live else "\n", file=_stream, flush=True)
+    if live:
+        print(file=_stream, flush=True)

@@ -1,0 +1,1 @@
+"""Records, hashes and code digests."""

@@ -1,0 +1,95 @@
+"""Content digests of code: the script and every module of ours that it imports, over normalised syntax.
+
+Comments, docstrings, formatting, time stamps and unused modules do not count, so documentation never costs a training
+run, while an edit of an imported helper is always seen (Snakemake itself sees neither correctly).
+The scheme is versioned because `ast.dump` may differ between Python versions.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from preftune.errors import PreftuneError
+
+SCHEME = "ast1"
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPTS = ROOT / "workflow" / "scripts"
+_SOURCE = ROOT / "src"
+
+
+@cache
+def code_digest(rule: str) -> str:
+    """Digest `ast1:<hex>` of a rule's script and of the transitive closure of its imports in this checkout."""
+    lines = [f"{path.relative_to(ROOT).as_posix()} {_syntax_hash(path)}\n" for path in import_closure(rule)]
+    return f"{SCHEME}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+@cache
+def import_closure(rule: str) -> tuple[Path, ...]:
+    """Every file of `src/` and `workflow/scripts/` that the rule's script imports, itself included, sorted."""
+    script = SCRIPTS / f"{rule}.py"
+    if not script.is_file():
+        raise PreftuneError(f"Rule {rule} has no script {script.relative_to(ROOT)}: scripts carry the name of their rule.")
+    seen: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(_imported_files(path))
+    return tuple(sorted(seen))
+
+
+def blob_hash(path: Path) -> str:
+    """Git's blob id of a file's present bytes."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), filename=str(path))
+
+
+@cache
+def _syntax_hash(path: Path) -> str:
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return ast.get_docstring(node, clean=False) is not None
+
+
+@cache
+def _imported_files(path: Path) -> tuple[Path, ...]:
+    found: list[Path] = []
+    for node in ast.walk(_parse(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            found.extend(_module_files(name))
+    return tuple(found)
+
+
+@cache
+def _module_files(name: str) -> tuple[Path, ...]:
+    """The file of a module of ours and the `__init__.py` of each package above it; nothing for other packages."""
+    parts = name.split(".")
+    local = SCRIPTS / f"{name}.py"
+    if len(parts) == 1 and local.is_file():
+        return (local,)
+    if parts[0] != "preftune":
+        return ()
+    packages = [_SOURCE.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    files = [path for path in packages if path.is_file()]
+    module = _SOURCE.joinpath(*parts).with_suffix(".py")
+    return (*files, module) if module.is_file() else tuple(files)

@@ -1,0 +1,1 @@
+"""The static HTML report: reads tables, figures and timings, writes one self-contained page."""

@@ -1,0 +1,245 @@
+"""The frame of every script: arguments, log, seeds, offline mode, temporary outputs, one record, one-sentence errors."""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from preftune import progress
+from preftune.errors import PreftuneError
+from preftune.files import explain_full_disk, read_json, replace_path, write_json
+from preftune.provenance import record
+
+S = TypeVar("S", bound=BaseModel)
+
+_TAIL = 20
+
+
+def step_parser(doc: str | None) -> argparse.ArgumentParser:
+    """An argument parser with the options that every step has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", default="{}", help="the step's settings: JSON text, or a .json or .yaml file")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default 0)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the bytes of a result can depend on it")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where torch computes")
+    parser.add_argument("--log", type=Path, help="send all output to this file; only progress stays on the terminal")
+    parser.add_argument("--identity", help="identity of this job as the workflow computed it; stored in run.json")
+    return parser
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators (those that are loaded)."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+class Step:
+    """One run of one script. Outputs are written to temporary paths and renamed, with their record, only on success."""
+
+    def __init__(self, arguments: argparse.Namespace, argv: Sequence[str], rule: str,
+                 inputs: Sequence[str], outputs: Sequence[str]) -> None:  # fmt: skip
+        self.arguments = arguments
+        self.rule = rule
+        self._argv = argv
+        self._inputs = inputs
+        self._outputs = outputs
+        self._facts: dict[str, Any] = {}
+        self._warnings: list[str] = []
+        self._settings: Any = None
+        self._temporary: dict[str, Path] = {}
+        self._log_start = 0
+
+    @classmethod
+    def start(cls, parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, rule: str,
+              inputs: Sequence[str] = (), outputs: Sequence[str] = ("output",)) -> "Step":  # fmt: skip
+        """Parse the command line of `rule`; `inputs` and `outputs` name the arguments that hold paths."""
+        words = list(sys.argv[1:] if argv is None else argv)
+        return cls(parser.parse_args(words), words, rule, inputs, outputs)
+
+    def __enter__(self) -> "Step":
+        self._started, self._clock, self._cpu = record.now(), time.monotonic(), time.process_time()
+        self._redirect()
+        try:
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(self.arguments.threads)
+            seed_everything(self.arguments.seed)
+            self._described = {name: [record.describe_input(path) for path in self._paths(name)] for name in self._inputs}
+        except PreftuneError as error:
+            self._fail(str(error))
+        return self
+
+    def _paths(self, name: str) -> list[Path]:
+        value = getattr(self.arguments, name)
+        paths = [] if value is None else value if isinstance(value, list) else [value]
+        for path in paths:
+            if not path.exists():
+                raise PreftuneError(f"--{name.replace('_', '-')}: {path} does not exist; run the step that makes it first.")
+        return paths
+
+    def settings(self, schema: type[S]) -> S:
+        """The settings of `--settings`, validated strictly."""
+        text = self.arguments.settings
+        raw = json.loads(text) if text.lstrip().startswith("{") else _read_settings(Path(text))
+        try:
+            settings = schema.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "(top)"
+            raise PreftuneError(f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings.py.") from error
+        self._settings = settings.model_dump(mode="json")
+        return settings
+
+    def out(self, name: str = "output") -> Path:
+        """The temporary path that stands for the declared output `name` until the step succeeds."""
+        if name not in self._temporary:
+            declared = Path(getattr(self.arguments, name))
+            with explain_full_disk(declared):
+                declared.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary[name] = declared.with_name(f".{os.getpid()}.{declared.name}")
+        return self._temporary[name]
+
+    def note(self, **facts: Any) -> None:
+        """Facts for the record: steps, tokens, dtype, counts of truncated or dropped rows, ..."""
+        self._facts.update(facts)
+
+    def warn(self, sentence: str) -> None:
+        """A warning for the record and the log."""
+        self._warnings.append(sentence)
+        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            try:
+                self._finish()
+            except PreftuneError as problem:
+                self._clean()
+                self._fail(str(problem))
+            return
+        self._clean()
+        if isinstance(error, PreftuneError):
+            self._fail(str(error))
+        if isinstance(error, OSError):
+            try:
+                with explain_full_disk(Path(getattr(self.arguments, self._outputs[0]))):
+                    raise error
+            except PreftuneError as problem:
+                self._fail(str(problem))
+            except OSError:
+                pass
+        if issubclass(kind, Exception):
+            traceback.print_exception(kind, error, trace)
+            self._fail(f"{kind.__name__}: {error}")
+
+    def _finish(self) -> None:
+        missing = [name for name in self._outputs if not self.out(name).exists()]
+        if missing:
+            raise PreftuneError(f"{self.rule} ended without writing {', '.join(missing)}: this is a fault of the script, report it.")
+        declared = {name: Path(getattr(self.arguments, name)) for name in self._outputs}
+        described = {name: record.describe_output(self.out(name), declared[name]) for name in self._outputs}
+        run = self._record(described)
+        for name, path in declared.items():
+            if self.out(name).is_dir():
+                write_json(self.out(name) / "run.json", run)
+            replace_path(self.out(name), path)
+            if not path.is_dir():
+                write_json(record.record_path(path), run)
+        self._attempts_file().unlink(missing_ok=True)
+        seconds = time.monotonic() - self._clock
+        progress.say(f"done   {self._label()} in {progress.format_seconds(seconds)} -> {self._first_output()}")
+
+    def _record(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "schema": record.SCHEMA,
+            "rule": self.rule,
+            "command": ["python", f"workflow/scripts/{self.rule}.py", *map(record.public_argument, self._argv)],
+            "settings": self._settings,
+            "settings_sha256": record.hash_settings(self._settings),
+            "identity": self.arguments.identity,
+            "inputs": self._described,
+            "outputs": outputs,
+            "code": record.describe_code(self.rule),
+            "environment": record.describe_environment(),
+            "hardware": record.describe_hardware(self.arguments.device),
+            "slurm": record.describe_slurm(),
+            "seed": self.arguments.seed,
+            "threads": self.arguments.threads,
+            "time": {
+                "start": self._started,
+                "end": record.now(),
+                "wall_seconds": round(time.monotonic() - self._clock, 3),
+                "cpu_seconds": round(time.process_time() - self._cpu, 3),
+            },
+            "peak_memory_bytes": record.peak_memory_bytes(),
+            "energy": {"watt_hours": None, "method": "unavailable"},
+            "failed_attempts": self._attempts(),
+            "facts": self._facts,
+            "warnings": self._warnings,
+        }
+
+    def _redirect(self) -> None:
+        log = self.arguments.log
+        terminal = sys.stderr
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            terminal = os.fdopen(os.dup(2), "w", buffering=1)
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            os.close(handle)
+        progress.set_terminal(terminal, self._label())
+
+    def _label(self) -> str:
+        parts = Path(self._first_output()).with_suffix("").parts
+        return " ".join((self.rule, *parts[-2:]))
+
+    def _first_output(self) -> str:
+        return record.public_path(getattr(self.arguments, self._outputs[0]))
+
+    def _attempts_file(self) -> Path:
+        return record.ROOT / "scratch" / "attempts" / (self._first_output().replace("/", "--") + ".json")
+
+    def _attempts(self) -> list[dict[str, Any]]:
+        path = self._attempts_file()
+        return read_json(path) if path.is_file() else []
+
+    def _clean(self) -> None:
+        for path in self._temporary.values():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _fail(self, sentence: str) -> None:
+        attempt = {"start": self._started, "end": record.now(), "error": sentence, "slurm": record.describe_slurm()}
+        try:
+            write_json(self._attempts_file(), [*self._attempts(), attempt])
+        except (PreftuneError, OSError):
+            print("warning: this failed attempt could not be noted", file=sys.stderr)
+        log = self.arguments.log
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        if log is not None:
+            tail = log.read_text(errors="replace").splitlines()[-_TAIL:]
+            progress.say("\n".join([f"failed {self._label()}: {sentence}", *(f"    {line}" for line in tail), f"  whole log: {log}"]))
+        sys.exit(1)
+
+
+def _read_settings(path: Path) -> Any:
+    if not path.is_file():
+        raise PreftuneError(f"--settings: {path} is neither JSON text nor a file: give {{...}} or an existing .json or .yaml.")
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise PreftuneError(f"--settings: {path} is not valid YAML ({error.__class__.__name__}): correct it.") from error

@@ -1,0 +1,1 @@
+"""What the Snakefile imports: settings, registry and plan (nothing heavy)."""
