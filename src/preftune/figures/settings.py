@@ -1,18 +1,16 @@
-"""Settings of the figure and report steps; light, because the workflow validates with them before any job starts."""
+"""Settings of the figure and report steps; light, because the workflow validates with them at parse time."""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from preftune.settings import FigureSettings, Settings
 
 
-class FigureSettings(BaseModel):
-    """What every figure prints in its footer, and how runs are named in its legend."""
+class LabelledFigureSettings(FigureSettings):
+    """A figure of runs: `runs` is the order of the legend; a label replaces a run's name."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    scale: str = Field(description="name of the scale, printed in the footer")
-    data: str = Field(description="kind of the data, printed in the footer")
-    labels: dict[str, str] = Field(default_factory=dict, description="legend text of a run, where its name is not enough")
+    labels: dict[str, str] = Field(default_factory=dict)
 
     def label(self, run: str) -> str:
         """Legend text of a run: its label, or its own name."""
@@ -22,20 +20,18 @@ class FigureSettings(BaseModel):
 class LandscapeSettings(FigureSettings):
     """Label smoothings whose loss surfaces are drawn, in the order of the columns."""
 
-    epsilons: list[float] = Field(default=[0.0, 0.1, 0.3], min_length=1, max_length=5)
+    epsilons: tuple[float, ...] = Field(default=(0.0, 0.1, 0.3), strict=False, min_length=1, max_length=5)
     reward_limit: float = Field(default=5.0, gt=0, description="rewards are drawn from -limit to +limit")
 
 
-class CurveSettings(FigureSettings):
+class CurveSettings(LabelledFigureSettings):
     """Title of a figure of training curves."""
 
     title: str = "Training curves"
 
 
-class System(BaseModel):
+class System(Settings):
     """One scored system: a run read by one of its scores."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     run: str
     score: Literal["log", "reward"]
@@ -45,34 +41,39 @@ class System(BaseModel):
 class TaskScoreSettings(FigureSettings):
     """The systems that are compared, in the order of the legend."""
 
-    systems: list[System] = Field(
-        default=[
+    systems: tuple[System, ...] = Field(
+        default=(
             System(run="base", score="log", label="base (log)"),
             System(run="sft", score="log", label="SFT (log)"),
             System(run="dph-joint", score="log", label="aligned (log)"),
             System(run="dph-joint", score="reward", label="aligned (reward)"),
-        ],
+        ),
+        strict=False,
         min_length=1,
     )
 
 
-class GallerySettings(FigureSettings):
+class AdapterFigureSettings(FigureSettings):
+    """Which encoder stands at this scale where the paper's column names another one."""
+
+    encoders: dict[str, str] = Field(default_factory=dict, description="the paper's encoder -> this scale's")
+
+
+class GallerySettings(LabelledFigureSettings):
     """How many images the gallery shows: the first ones of the captions file, never chosen by hand."""
 
     images: int = Field(default=12, gt=0, le=60)
     columns: int = Field(default=4, gt=0, le=8)
 
 
-class AttentionSettings(FigureSettings):
+class AttentionFigureSettings(FigureSettings):
     """How many images the attention figure shows."""
 
     images: int = Field(default=6, gt=0, le=12)
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(Settings):
     """What the report says of itself, and how many images its gallery holds."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     scale: str
     data: str

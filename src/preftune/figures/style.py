@@ -1,7 +1,7 @@
 """One look for every figure: readable in colour, by the colour-blind, and printed in black and white.
 
-Series differ by colour, line style, marker and hatch at once. Files carry no time stamp, so that the same numbers give the
-same bytes.
+Series differ by colour, line style and marker at once. Files carry no time stamp, so that the same numbers
+give the same bytes.
 """
 
 import textwrap
@@ -15,8 +15,8 @@ import numpy as np
 
 matplotlib.use("Agg")
 
-from matplotlib.axes import Axes  # noqa: E402  (the backend is chosen first)
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 matplotlib.rcParams.update(
     {
@@ -30,7 +30,6 @@ matplotlib.rcParams.update(
         "axes.axisbelow": True,
         "grid.color": "#dddddd",
         "grid.linewidth": 0.6,
-        "hatch.linewidth": 0.6,
         "legend.frameon": False,
         "legend.fontsize": 8.5,
         "xtick.labelsize": 8.5,
@@ -46,7 +45,6 @@ NOT_RUN = "not run at this scale"
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,6 @@ class Mark:
     colour: str
     line: Any
     marker: str
-    hatch: str
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,18 @@ def mark(index: int) -> Mark:
         COLOURS[index % len(COLOURS)],
         LINES[(index + shift) % len(LINES)],
         MARKERS[(index + 2 * shift) % len(MARKERS)],
-        HATCHES[(index + shift) % len(HATCHES)],
     )
 
 
 def new_figure(
-    title: str, stamp: Stamp, size: tuple[float, float], rows: int = 1, columns: int = 1, aid: Sequence[str] = (), **grid: Any
+    title: str,
+    stamp: Stamp,
+    size: tuple[float, float],
+    rows: int = 1,
+    columns: int = 1,
+    aid: Sequence[str] = (),
+    legend_rows: int = 0,
+    **grid: Any,
 ) -> tuple[Figure, np.ndarray]:
     """A figure whose panels fill `size` (width, height in inches) between a title and a footer.
 
@@ -91,6 +94,7 @@ def new_figure(
         stamp: data and scale, printed at the bottom left.
         size: width of the figure and height of its panels, in inches; title and footer add to the height.
         aid: sentences printed under the panels that say how to read them.
+        legend_rows: lines kept free under the title for `add_legend`.
         grid: passed on to `Figure.subplots`.
 
     Returns:
@@ -99,7 +103,7 @@ def new_figure(
     width, height = size
     title_lines = textwrap.wrap(title, int(width * 11.5))
     aid_lines = [line for sentence in aid for line in textwrap.wrap(sentence, int(width * 14.5))]
-    top = 0.16 + 0.24 * len(title_lines)
+    top = 0.16 + 0.24 * len(title_lines) + 0.21 * legend_rows
     bottom = 0.26 + 0.18 * len(aid_lines)
     total = height + top + bottom
     figure = Figure(figsize=(width, total), dpi=DOTS_PER_INCH, layout="constrained")
@@ -108,14 +112,35 @@ def new_figure(
     layout.set(rect=(0.005, bottom / total, 0.99, height / total))
     left = 0.12 / width
     figure.text(left, 1 - 0.1 / total, "\n".join(title_lines), va="top", size=11.5, weight="bold")
-    figure.text(left, (bottom - 0.04) / total, "\n".join(aid_lines), va="top", size=8.5, color="#222222", linespacing=1.3)
+    figure.text(
+        left,
+        (bottom - 0.04) / total,
+        "\n".join(aid_lines),
+        va="top",
+        size=8.5,
+        color="#222222",
+        linespacing=1.3,
+    )
     figure.text(left, 0.07 / total, str(stamp), va="bottom", size=7.5, color="#555555")
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
+def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """Put one legend under the title of a figure made with `legend_rows`."""
+    width, height = figure.get_size_inches()
+    title_lines = figure.texts[0].get_text().count("\n") + 1
+    top = 1 - (0.1 + 0.24 * title_lines) / height
+    figure.legend(
+        handles=list(handles), loc="upper left", bbox_to_anchor=(0.05 / width, top), ncols=columns,
+        borderaxespad=0, labelspacing=0.25, handlelength=3.2, columnspacing=1.6,
+    )  # fmt: skip
+
+
 def say_not_run(axes: Axes, message: str = NOT_RUN) -> None:
     """Print `message` in the middle of a panel that has nothing to show."""
-    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", style="italic", color="#444444")
+    axes.text(
+        0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", style="italic", color="#444444"
+    )
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
 
@@ -123,4 +148,6 @@ def say_not_run(axes: Axes, message: str = NOT_RUN) -> None:
 def save_figure(figure: Figure, png: Path, pdf: Path) -> None:
     """Write a figure as PNG (150 dots per inch) and PDF, byte for byte the same for the same figure."""
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None})
+    figure.savefig(
+        pdf, format="pdf", metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
+    )

@@ -17,7 +17,7 @@ from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
 from preftune.preference.batches import Completion, collate_completions, length_sorted_batches
-from preftune.preference.checkpoints import load_policy, save_policy
+from preftune.training.checkpoints import load_policy, save_policy
 from preftune.preference.poolers import build_pooler
 
 HEAD_WEIGHTS = "head.safetensors"

@@ -1,0 +1,76 @@
+# preftune: `make results` regenerates every table and figure at demo scale, `make test` runs the tests.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+CONFIG ?= config.yaml
+CORES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PREFTUNE_PLAIN_PROGRESS := 1
+export PYTHONPATH := $(CURDIR)/src
+
+# On a machine without a GPU the CPU build of torch is what must be installed.
+TORCH_SOURCE := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-index-url https://download.pytorch.org/whl/cpu)
+TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# PAPER=dph, RUNS='dph-*' or TABLES=glue choose a part of the results.
+ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comma)) runs: "$(RUNS)") $(if $(TABLES),$(if $(PAPER)$(RUNS),$(comma)) tables: "$(TABLES)"))
+comma := ,
+SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
+SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
+
+.PHONY: help results test test-full lint plan config report publish clean lock
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed: install Python 3.11, or call make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The wheel index is asked for torch alone and without retries, so that an unreachable one costs nothing.
+$(VENV)/.installed: requirements.txt | $(VENV)/.python
+	@echo "installing locked versions into $(VENV)/ (about 3 minutes)"
+	@$(PIP) --no-deps --retries 0 $(TORCH_SOURCE) $(TORCH) 2>&1 | { grep -v -e Retrying -e WARNING || true; }
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=...)
+	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT)
+
+test: $(VENV)/.installed-dev  ## the test suite
+	@python -m pytest -m "not slow"
+
+test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
+	@python -m pytest
+
+lint: $(VENV)/.installed-dev  ## formatting, style, types and Snakemake's own lint
+	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && snakemake --lint
+
+plan: $(VENV)/.installed  ## what would run, and why (dry run)
+	@$(SNAKEMAKE) --dry-run --quiet rules $(SELECT)
+
+config: $(VENV)/.installed  ## a run's resolved settings and the file of each key (RUN=...)
+	@python -m preftune config --configfile $(CONFIG) --run $(RUN)
+
+report: $(VENV)/.installed  ## the HTML report
+	@$(SNAKEMAKE) --quiet rules -- $$(python -m preftune results-folder --configfile $(CONFIG))/report.html
+
+publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README
+	@python -m preftune publish --configfile $(CONFIG)
+
+lock: $(VENV)/.installed-dev  ## write requirements*.txt and envs/*.yaml from requirements.in and what is installed
+	@python -m preftune lock
+
+clean:  ## delete scratch/ and logs/; results/ and resources/ stay (it says how to delete them)
+	@rm -rf scratch logs
+	@echo "deleted scratch/ and logs/. Kept: results/, resources/ and .venv/; delete them by hand if you mean it (never results/published/)."

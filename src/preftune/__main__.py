@@ -1,0 +1,53 @@
+"""Commands for people: `python -m preftune <command> --help`."""
+
+import argparse
+import sys
+
+from preftune.errors import PreftuneError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="preftune", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    results = commands.add_parser("results", help="run the workflow, showing progress only; other words go to Snakemake")
+    results.add_argument("words", nargs=argparse.REMAINDER, help="words for Snakemake, e.g. --cores 2 --configfile config.yaml")
+    config = commands.add_parser("config", help="a run's resolved settings and the file of each key")
+    config.add_argument("--run", required=True, help="a run of config/runs.tsv")
+    publish = commands.add_parser("publish", help="copy tables, figures and records to results/published/ and the README")
+    for command in (config, publish):
+        command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
+    commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run one command; errors are one sentence and exit code 1."""
+    if words[:1] == ["results"] and words[1:2] not in (["-h"], ["--help"]):
+        from preftune.commands.results import main as run_results
+
+        return run_results(words[1:])
+    arguments = build_parser().parse_args(words)
+    try:
+        if arguments.command == "config":
+            from preftune.commands.config import describe_run
+
+            print(describe_run(arguments.configfile, arguments.run))
+        elif arguments.command == "publish":
+            from preftune.commands.publish import publish_results
+
+            publish_results(arguments.configfile)
+        elif arguments.command == "lock":
+            from preftune.commands.lock import write_locks
+            from preftune.provenance.digest import ROOT
+
+            for path in write_locks(ROOT):
+                print(path.relative_to(ROOT))
+    except PreftuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

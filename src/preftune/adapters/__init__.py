@@ -1,0 +1,1 @@
+"""Context adapters (Context-PEFT paper): groups of PEFT parameters chosen per token by its context."""

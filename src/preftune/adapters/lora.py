@@ -1,0 +1,47 @@
+"""Context-LoRA: h = W x (+ b) + x A_c B_c (Context-PEFT paper, section 3.3, algorithm 1)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from preftune.adapters.base import ContextAdapter, Projection
+from preftune.adapters.context import Contexts, apply_by_segment
+
+
+def lora_delta_by_one_hot(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tensor:
+    """Reference form: sum over groups of S[.., c] (x A_c) B_c.
+
+    x [batch, seq, in], a [groups, in, rank], b [groups, rank, out], one_hot [batch, seq, groups] -> [batch,
+    seq, out]. x meets A first, so the largest temporary is [batch, seq, groups, rank], never [.., groups,
+    out].
+    """
+    low = torch.einsum("bsd,cdr->bscr", x, a) * one_hot.unsqueeze(-1)
+    return torch.einsum("bscr,cro->bso", low, b)
+
+
+def lora_delta_by_segment(x: Tensor, a: Tensor, b: Tensor, contexts: Contexts) -> Tensor:
+    """Efficient form: each contiguous segment meets its own group only; shapes as in the reference form."""
+    return apply_by_segment(x, contexts, lambda part, group: (part @ a[group]) @ b[group])
+
+
+class ContextLora(ContextAdapter):
+    """Low-rank updates of scale 1 at every rank (alpha = r), no bias or dropout; B = 0 at the start."""
+
+    attention = ("q_proj", "k_proj", "v_proj", "o_proj")
+    feedforward = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
+
+    def __init__(self, projection: Projection, groups: int, rank: int, generator: torch.Generator) -> None:
+        super(ContextAdapter, self).__init__()
+        # Kaiming-uniform with a = sqrt(5), nn.Linear's own rule, is U(-1/sqrt(in), 1/sqrt(in)).
+        bound = 1 / math.sqrt(projection.in_features)
+        a = torch.empty(groups, projection.in_features, rank).uniform_(-bound, bound, generator=generator)
+        self.a = nn.Parameter(a)
+        self.b = nn.Parameter(torch.zeros(groups, rank, projection.out_features))
+
+    def forward(self, x: Tensor, base: nn.Linear, contexts: Contexts) -> Tensor:
+        """[batch, seq, in] -> [batch, seq, out]."""
+        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
+        if contexts.segments is not None:
+            return base(x) + lora_delta_by_segment(x, a, b, contexts)
+        return base(x) + lora_delta_by_one_hot(x, a, b, contexts.one_hot(a.shape[0], x.device, x.dtype))

@@ -1,0 +1,107 @@
+"""Saving and loading a trained captioner: connector, adapters or whole language model, and their schema."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
+
+from preftune.adapters.io import (
+    describe_base,
+    load_adapters,
+    read_schema,
+    read_tensors,
+    save_adapters,
+    write_schema,
+)
+from preftune.captioning.captioner import Captioner, build_captioner
+from preftune.captioning.data import CaptionedImages
+from preftune.errors import PreftuneError
+from preftune.models.language import load_language_model
+from preftune.settings import AdapterSettings, CaptioningSettings
+
+CONNECTOR = "connector.safetensors"
+LANGUAGE_MODEL = "language_model"
+
+
+def save_captioner(
+    captioner: Captioner,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: CaptioningSettings,
+    images: CaptionedImages,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write what was trained into `folder`; returns the schema (`adapter.json`) with the parameter counts."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: value.detach().contiguous().cpu() for name, value in captioner.connector[1].state_dict().items()
+    }
+    save_file(tensors, folder / CONNECTOR)
+    if captioner.adapters is not None:
+        save_adapters(captioner.adapters, folder)
+    if settings.adapter.kind == "full":
+        captioner.language_model.save_pretrained(folder / LANGUAGE_MODEL)
+        tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
+    schema = {
+        "version": 1,
+        "adapter": settings.adapter.model_dump(mode="json"),
+        "groups": list(captioner.adapters.groups) if captioner.adapters is not None else [],
+        "base": describe_base(captioner.language_model),
+        "image_tokens": images.tokens,
+        "encoder_width": images.width,
+        "max_caption_tokens": settings.max_caption_tokens,
+        "parameters": count_parameters(captioner),
+    }
+    write_schema(folder, schema)
+    return schema
+
+
+def count_parameters(captioner: Captioner) -> dict[str, int]:
+    """Trainable values: of the language model and its adapters (the paper's Table 3), the connector, all."""
+    connector = sum(parameter.numel() for parameter in captioner.connector.parameters())
+    total = sum(parameter.numel() for parameter in captioner.trainable())
+    return {"language_model": total - connector, "connector": connector, "trainable": total}
+
+
+def load_captioner(
+    base: Path, folder: Path, device: torch.device, dtype: torch.dtype
+) -> tuple[Captioner, PreTrainedTokenizerBase, dict[str, Any]]:
+    """A trained captioner in eval mode, its tokenizer and its schema.
+
+    `base` is the language model that it was trained on; a run of kind `full` brings its own copy of it.
+    """
+    folder = Path(folder)
+    whole = folder / LANGUAGE_MODEL
+    language_model, tokenizer = load_language_model(whole if whole.is_dir() else base, device, dtype)
+    schema = read_schema(folder, describe_base(language_model))
+    adapter = AdapterSettings.model_validate(schema["adapter"])
+    if (adapter.kind == "full") != whole.is_dir():
+        raise PreftuneError(
+            f"{folder} is of kind {adapter.kind} but its {LANGUAGE_MODEL} folder says otherwise: train it again."
+        )
+    captioner = build_captioner(language_model, tokenizer, adapter, schema["encoder_width"], 0.0, dtype)
+    if captioner.adapters is not None:
+        load_adapters(captioner.adapters, folder)
+    _load_connector(captioner, folder / CONNECTOR)
+    return captioner.requires_grad_(False).eval(), tokenizer, schema
+
+
+def _load_connector(captioner: Captioner, path: Path) -> None:
+    stored = read_tensors(path)
+    wanted = captioner.connector[1].state_dict()
+    for name, value in wanted.items():
+        if name not in stored or stored[name].shape != value.shape:
+            raise PreftuneError(f"{path}: {name} is not of shape {list(value.shape)}: train this run again.")
+    captioner.connector[1].load_state_dict(stored)
+
+
+def check_features(schema: dict[str, Any], images: CaptionedImages, folder: Path) -> None:
+    """Features of another encoder than the one that a captioner was trained with are refused."""
+    trained = (schema["image_tokens"], schema["encoder_width"])
+    if trained != (images.tokens, images.width):
+        raise PreftuneError(
+            f"{folder} holds features of [{images.tokens}, {images.width}] but the captioner was trained on "
+            f"{list(trained)}: give the features of its encoder."
+        )

@@ -1,0 +1,40 @@
+"""`preftune config`: a run's resolved settings, each key with the file that it came from."""
+
+from typing import Any
+
+from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Plan
+from preftune.workflow.registry import read_yaml
+from preftune.workflow.targets import load_plan
+
+
+def plan_of(configfile: str, extra: dict[str, Any] | None = None) -> Plan:
+    """The plan of a config file."""
+    return load_plan({**read_yaml(ROOT / configfile), **(extra or {})}, [configfile])
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def describe_run(configfile: str, name: str) -> str:
+    """One line per key: `key: value  # file`, and the run's registry row, seeds and parent."""
+    plan = plan_of(configfile)
+    run = plan.run(name)
+    raw = read_yaml(ROOT / configfile)
+    given = flatten(raw[run.paper].get(run.stage, {})) if run.stage != "base" else {}
+    lines = [f"# run {name}: paper {run.paper}, stage {run.stage}, parent {run.parent or 'none'}, seeds {list(run.seeds)} (config/{run.source})"]
+    for key, value in flatten(plan.settings(name)).items():
+        if key in run.overrides:
+            source = f"config/{run.source}"
+        elif key in given or any(key.startswith(f"{part}.") for part in given):
+            source = configfile
+        else:
+            source = "default in src/preftune/settings.py"
+        lines.append(f"{key}: {value}  # {source}")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""Run the workflow for a person: one at a time, a lock that a crash left is opened, and nothing but progress is shown."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from preftune.errors import PreftuneError
+from preftune.provenance.digest import ROOT
+
+_LOCK = ROOT / "scratch" / "results.lock"
+_QUIET = ["--quiet", "host", "progress", "reason", "rules"]
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold a lock file for the whole run; a second run in the same checkout is refused with a sentence."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            raise PreftuneError(
+                f"Another `make results` is running in this checkout (process {stream.read().strip() or 'unknown'}): wait for it, "
+                "or stop it and call this again."
+            ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def run(arguments: list[str]) -> int:
+    """Run Snakemake with `arguments`; returns its exit code."""
+    with hold_lock(_LOCK):
+        locks = ROOT / ".snakemake" / "locks"
+        if locks.is_dir() and any(locks.iterdir()):
+            # We hold our own lock, so the run that left these is gone.
+            subprocess.run(["snakemake", "--cores", "1", "--unlock", *_config_words(arguments)], cwd=ROOT, capture_output=True, check=False)
+        command = ["snakemake", *arguments, "--rerun-incomplete", *_QUIET]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _config_words(arguments: list[str]) -> list[str]:
+    place = arguments.index("--configfile") if "--configfile" in arguments else None
+    return [] if place is None else arguments[place : place + 2]
+
+
+def main(arguments: list[str]) -> int:
+    """Entry: the words are passed to Snakemake."""
+    try:
+        return run(arguments)
+    except PreftuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,160 @@
+"""Columns of each kind of data set, as the hub names them, and the check of one raw row against them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Features, List, Value
+
+from preftune.errors import PreftuneError
+
+Row = dict[str, Any]
+TEXT, WHOLE, REAL = Value("string"), Value("int64"), Value("float64")
+TEXTS = List(TEXT)
+CHOICES = {"text": TEXTS, "label": TEXTS}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns with their types; the label's column and values; the column (if any) that must not repeat in a split.
+
+    `labels` maps a row to the labels that it allows, `convert` rewrites other encodings of the same data set.
+    """
+
+    columns: Mapping[str, Any]
+    label: str | None = None
+    labels: Callable[[Row], tuple[Any, ...]] = lambda row: ()
+    identifier: str | None = None
+    convert: Callable[[Row], Row] = lambda row: row
+
+    @property
+    def features(self) -> Features:
+        """Return the prepared features: `document` (split and source row) and the schema's columns."""
+        return Features({"document": TEXT, **self.columns})
+
+
+def _fixed(*labels: Any) -> Callable[[Row], tuple[Any, ...]]:
+    return lambda row: labels
+
+
+def _option_letters(row: Row) -> tuple[Any, ...]:
+    return tuple(row["choices"]["label"])
+
+
+def last_message(value: str | list[dict[str, str]]) -> str:
+    """Return a text, or the content of the last message of a conversation (its first is the prompt itself)."""
+    if isinstance(value, str):
+        return value
+    if not value:
+        raise ValueError("the conversation has no message")
+    return str(value[-1]["content"])
+
+
+def _pair_texts(row: Row) -> Row:
+    return row | {column: last_message(row[column]) for column in ("prompt", "chosen", "rejected")}
+
+
+def _orca_texts(row: Row) -> Row:
+    return {"prompt": row["question"], "chosen": row["chosen"], "rejected": row["rejected"]}
+
+
+def _boolq_label(row: Row) -> Row:
+    # The stand-alone data set holds a truth value `answer`, SuperGLUE's copy the number `label`.
+    return row | {"label": int(row["answer"])} if "label" not in row and "answer" in row else row
+
+
+def _text_label(row: Row) -> Row:
+    return row | {"label": str(row["label"])} if isinstance(row.get("label"), int) else row
+
+
+def _glue(*texts: str, labels: int = 2) -> Schema:
+    columns = dict.fromkeys(texts, TEXT) | {"label": WHOLE, "idx": WHOLE}
+    return Schema(columns, "label", _fixed(*range(labels)), "idx")
+
+
+PAIRS = Schema({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}, convert=_pair_texts)
+SCHEMAS: dict[str, Schema] = {
+    "sentence": _glue("sentence"),
+    "sentence-pair": _glue("sentence1", "sentence2"),
+    "sentence-pair-entailment": _glue("sentence1", "sentence2"),
+    "question-pair": _glue("question1", "question2"),
+    "question-sentence": _glue("question", "sentence"),
+    "premise-hypothesis": _glue("premise", "hypothesis", labels=3),
+    # The labels of STS-B are real numbers; an empty range means: check_row tests 0 <= label <= 5.
+    "similarity": Schema({"sentence1": TEXT, "sentence2": TEXT, "label": REAL, "idx": WHOLE}, "label", identifier="idx"),
+    "race": Schema(
+        {"example_id": TEXT, "article": TEXT, "answer": TEXT, "question": TEXT, "options": TEXTS},
+        "answer",
+        lambda row: tuple("ABCDE"[: len(row["options"])]),
+    ),
+    "hellaswag": Schema(
+        {"ind": WHOLE, "activity_label": TEXT, "ctx": TEXT, "endings": TEXTS, "label": TEXT},
+        "label",
+        lambda row: tuple(str(index) for index in range(len(row["endings"]))),
+        convert=_text_label,
+    ),
+    "openbookqa": Schema(
+        {"id": TEXT, "question_stem": TEXT, "choices": CHOICES, "answerKey": TEXT}, "answerKey", _option_letters, "id"
+    ),
+    "arc": Schema({"id": TEXT, "question": TEXT, "choices": CHOICES, "answerKey": TEXT}, "answerKey", _option_letters, "id"),
+    "winogrande": Schema(
+        {"sentence": TEXT, "option1": TEXT, "option2": TEXT, "answer": TEXT}, "answer", _fixed("1", "2")
+    ),
+    "boolq": Schema({"passage": TEXT, "question": TEXT, "label": WHOLE}, "label", _fixed(0, 1), convert=_boolq_label),
+    "piqa": Schema({"goal": TEXT, "sol1": TEXT, "sol2": TEXT, "label": WHOLE}, "label", _fixed(0, 1)),
+    "mmlu": Schema({"question": TEXT, "choices": TEXTS, "answer": WHOLE}, "answer", _fixed(0, 1, 2, 3)),
+    "squad": Schema({"id": TEXT, "context": TEXT, "question": TEXT, "answers": {"text": TEXTS}}, identifier="id"),
+    "ultrafeedback": PAIRS,
+    "orca": Schema(PAIRS.columns, convert=_orca_texts),
+    "dialogues": Schema({"prompt": TEXT, "response": TEXT}),
+}
+
+
+def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
+    """Return the schema's columns of `row`, checked; the first fault is a PreftuneError that names `place`."""
+    try:
+        converted = schema.convert(row)
+        kept = {column: _take(kind, converted[column], column) for column, kind in schema.columns.items()}
+    except KeyError as missing:
+        if missing.args[0] == schema.label and not labelled:
+            return convert_row(schema, row | {schema.label: None}, labelled, place)
+        if missing.args[0] == schema.label:
+            raise PreftuneError(
+                f"{place} has no label (column {schema.label}): use a labelled file or take the row out."
+            ) from missing
+        raise PreftuneError(
+            f"{place} has no column {missing.args[0]!r}: give the file the hub's own column names "
+            f"({', '.join(schema.columns)})."
+        ) from missing
+    except (ValueError, TypeError) as error:
+        raise PreftuneError(f"{place}: {error}: correct the row or take it out.") from error
+    if schema.label is not None:
+        _check_label(schema, kept, labelled, place)
+    return kept
+
+
+def _take(kind: Any, value: Any, column: str) -> Any:
+    """Return `value` if it has the type of the column (null stays null: the label's check judges it)."""
+    if isinstance(kind, dict):
+        return {name: _take(part, value[name], f"{column}.{name}") for name, part in kind.items()}
+    if isinstance(kind, List):
+        return [_take(kind.feature, item, column) for item in value]
+    wanted: tuple[type, ...] = {"string": (str,), "int64": (int,), "float64": (int, float)}[kind.dtype]
+    if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+        raise ValueError(f"column {column} holds {type(value).__name__} {value!r:.40} and not {kind.dtype}")
+    return value
+
+
+def _check_label(schema: Schema, row: Row, labelled: bool, place: str) -> None:
+    value = row[schema.label or ""]
+    if value is None or value in ("", -1, "-1"):
+        if labelled:
+            raise PreftuneError(f"{place} has no label (column {schema.label}): use a labelled file or take the row out.")
+        return
+    allowed = schema.labels(row)
+    good = value in allowed if allowed else 0.0 <= value <= 5.0
+    if not good:
+        span = ", ".join(map(str, allowed)) if allowed else "0 to 5"
+        raise PreftuneError(
+            f"{place} has the label {value!r}, outside its range ({span}): correct the row or take it out."
+        )

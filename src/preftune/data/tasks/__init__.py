@@ -1,0 +1,1 @@
+"""One module per benchmark: how a row becomes a question with candidate answers."""

@@ -1,0 +1,91 @@
+"""The tasks of `config/tasks.yaml`, by name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preftune.data.tasks.arc import Arc
+from preftune.data.tasks.base import Task
+from preftune.data.tasks.boolq import BoolQ
+from preftune.data.tasks.cola import Cola
+from preftune.data.tasks.hellaswag import HellaSwag, HellaSwagChoice
+from preftune.data.tasks.mmlu import Mmlu
+from preftune.data.tasks.mnli import Mnli
+from preftune.data.tasks.mrpc import Mrpc
+from preftune.data.tasks.openbookqa import OpenBookQa
+from preftune.data.tasks.piqa import Piqa
+from preftune.data.tasks.qnli import Qnli
+from preftune.data.tasks.qqp import Qqp
+from preftune.data.tasks.race import Race
+from preftune.data.tasks.rte import Rte
+from preftune.data.tasks.squad_v2 import SquadV2
+from preftune.data.tasks.sst2 import Sst2
+from preftune.data.tasks.stsb import Stsb
+from preftune.data.tasks.winogrande import WinoGrande
+from preftune.data.tasks.wnli import Wnli
+from preftune.errors import PreftuneError
+
+TASKS_FILE = Path(__file__).resolve().parents[4] / "config" / "tasks.yaml"
+TEMPLATES: dict[str, type[Task]] = {
+    "arc": Arc,
+    "boolq": BoolQ,
+    "cola": Cola,
+    "hellaswag": HellaSwag,
+    "hellaswag-choice": HellaSwagChoice,
+    "mmlu": Mmlu,
+    "mnli": Mnli,
+    "mrpc": Mrpc,
+    "openbookqa": OpenBookQa,
+    "piqa": Piqa,
+    "qnli": Qnli,
+    "qqp": Qqp,
+    "race": Race,
+    "rte": Rte,
+    "squad-v2": SquadV2,
+    "sst2": Sst2,
+    "stsb": Stsb,
+    "winogrande": WinoGrande,
+    "wnli": Wnli,
+}
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return "did you mean ..." for the nearest of `names`, or the list of all of them."""
+    names = sorted(names)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"valid names are {', '.join(names)}"
+
+
+def read_tasks(path: Path = TASKS_FILE) -> dict[str, Task]:
+    """Return every task of the registry file by its name."""
+    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: _build(name, row, path) for name, row in rows.items()}
+
+
+def _build(name: str, row: dict[str, Any], path: Path) -> Task:
+    template = row["template"]
+    if template not in TEMPLATES:
+        raise PreftuneError(f"{path}: task {name} has the unknown template {template!r}: {nearest(template, TEMPLATES)}.")
+    return TEMPLATES[template](
+        name=name,
+        suite=row["suite"],
+        dataset=row["dataset"],
+        split=row["split"],
+        metrics=tuple(row["metrics"]),
+        mixes=tuple(row["mixes"]),
+        group=row.get("group", name),
+    )
+
+
+def find_tasks(names: Iterable[str], path: Path = TASKS_FILE) -> list[Task]:
+    """Return the named tasks in the given order; an unknown name is a PreftuneError with the nearest spelling."""
+    tasks = read_tasks(path)
+    found = []
+    for name in names:
+        if name not in tasks:
+            raise PreftuneError(f"the task {name!r} is not in {path}: {nearest(name, tasks)}")
+        found.append(tasks[name])
+    return found

@@ -1,0 +1,1 @@
+"""Scores of candidates and the metrics made of them."""

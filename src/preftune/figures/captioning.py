@@ -1,0 +1,220 @@
+"""Charts of the Context-PEFT paper: adapters (Figure 3), rank sweep (Figure 4), encoders (Figure 5).
+
+The paper's numbers stand in a panel of their own: another language model, tokenizer and data set give
+perplexities that must not be compared with them, only the order of the adapters can be.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from preftune.figures.perplexities import (
+    CONTEXTS,
+    ChartCell,
+    Perplexity,
+    published_sweep,
+    read_chart_cells,
+    read_perplexities,
+    sweep_points,
+)
+from preftune.figures.settings import AdapterFigureSettings
+from preftune.figures.style import NOT_RUN, Stamp, add_legend, mark, new_figure, say_not_run
+
+NOT_COMPARABLE = (
+    "The two panels have different language models, tokenizers and data: "
+    "compare the order of the adapters, not the values."
+)
+
+# Both contexts share their ranks: a slight shift keeps their intervals apart.
+DODGE = (0.97, 1.03)
+
+Bounds = tuple[float, float, float]
+
+
+def draw_cells(
+    axes: Axes, cells: Sequence[ChartCell], value_of: Callable[[ChartCell], Bounds | None]
+) -> None:
+    """Draw (value, low, high) of every cell: hollow = agnostic, filled = specific, × = no value."""
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    groups = list(dict.fromkeys(cell.group for cell in cells))
+    step = 0.8 / (2 * len(groups))
+    missing = []
+    for cell in cells:
+        place = groups.index(cell.group) * 2 + CONTEXTS.index(cell.context) - (2 * len(groups) - 1) / 2
+        x, bounds = rows.index(cell.row) + place * step, value_of(cell)
+        if bounds is None:
+            missing.append(x)
+            continue
+        draw_point(axes, x, bounds, groups.index(cell.group), cell.context)
+    axes.plot(
+        missing,
+        [0.03] * len(missing),
+        "x",
+        color="#888888",
+        markersize=4,
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.set(
+        xticks=range(len(rows)), xticklabels=rows, xlim=(-0.6, len(rows) - 0.4), ylabel="perplexity per token"
+    )
+    for edge in range(1, len(rows)):
+        axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8)
+    axes.grid(False, axis="x")
+    axes.margins(y=0.15)
+
+
+def draw_point(axes: Axes, x: float, bounds: Bounds, group: int, context: str) -> None:
+    """Draw one value with its interval."""
+    value, low, high = bounds
+    look = mark(group)
+    axes.errorbar(
+        x, value, yerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt=look.marker, markersize=6,
+        capsize=2.5, color=look.colour, markerfacecolor=look.colour if context == "specific" else "white", elinewidth=1,
+    )  # fmt: skip
+
+
+def legend_handles(cells: Sequence[ChartCell], names: dict[str, str]) -> list[Line2D]:
+    """Legend of `draw_cells`: one entry per group and context, and the cross."""
+    handles = []
+    for index, group in enumerate(dict.fromkeys(cell.group for cell in cells)):
+        for context in CONTEXTS:
+            look = mark(index)
+            face = look.colour if context == "specific" else "white"
+            text = f"{names.get(group, group)}, {context}"
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    linestyle="",
+                    marker=look.marker,
+                    color=look.colour,
+                    markerfacecolor=face,
+                    label=text,
+                )
+            )
+    return [*handles, Line2D([], [], linestyle="", marker="x", color="#888888", markersize=4, label=NOT_RUN)]
+
+
+def measured_bounds(measured: dict[str, Perplexity], cell: ChartCell) -> Bounds | None:
+    """Value and interval of the run of a cell, if it was run."""
+    found = measured.get(cell.run)
+    return None if found is None else (found.value, found.low, found.high)
+
+
+def describe_measured(measured: dict[str, Perplexity]) -> str:
+    """Title of the panel of our own numbers, with split and number of images."""
+    found = next(iter(measured.values()), None)
+    return "this project" if found is None else f"this project ({found.split} split, {found.images} images)"
+
+
+def draw_pair(
+    title: str,
+    table: str,
+    cells: list[ChartCell],
+    measured: dict[str, Perplexity],
+    baseline: str | None,
+    names: dict[str, str],
+    stamp: Stamp,
+) -> Figure:
+    """Our perplexities on the left, the paper's on the right, cell by cell."""
+    aid = ["Lower is better; bars are 95 % intervals over images.", NOT_COMPARABLE]
+    figure, grid = new_figure(title, stamp, (11.0, 4.4), columns=2, aid=aid, legend_rows=2)
+    ours, theirs = grid[0]
+    draw_cells(ours, cells, lambda cell: measured_bounds(measured, cell))
+    if not any(cell.run in measured for cell in cells):
+        say_not_run(ours)
+    if baseline in measured:
+        value = measured[baseline].value
+        ours.axhline(value, color="black", linewidth=1, linestyle="--")
+        ours.annotate(
+            "projection only (None)", (0.01, value), xycoords=("axes fraction", "data"), va="bottom", size=8
+        )
+    draw_cells(theirs, cells, lambda cell: None if cell.published is None else (cell.published,) * 3)
+    ours.set_title(describe_measured(measured))
+    theirs.set_title(f"the paper ({table}; one run each, no interval)")
+    both = {group: f"{group} (here {name})" for group, name in names.items()}
+    add_legend(figure, legend_handles(cells, both), columns=len({cell.group for cell in cells}) + 1)
+    return figure
+
+
+def draw_adaptors(cells: Path, scores: Sequence[Path], settings: AdapterFigureSettings) -> Figure:
+    """Perplexity by adapter, placement and context, ours beside the paper's (Context-PEFT Figure 3, Table 1)."""
+    none = [cell.run for cell in read_chart_cells(cells, "encoders") if cell.row == "None"]
+    return draw_pair(
+        "Caption perplexity by adapter: attention (A), feed-forward (F) or both (AF)",
+        "Table 1, validation split",
+        read_chart_cells(cells, "adaptors"), read_perplexities(scores), none[0] if none else None, {},
+        Stamp(settings.data, settings.scale),
+    )  # fmt: skip
+
+
+def draw_encoders(cells: Path, scores: Sequence[Path], settings: AdapterFigureSettings) -> Figure:
+    """Perplexity by adapter and vision encoder, ours beside the paper's (Context-PEFT Figure 5, Table 2)."""
+    wanted = [_shorten(cell) for cell in read_chart_cells(cells, "encoders")]
+    return draw_pair(
+        "Caption perplexity by vision encoder, adapters on attention and feed-forward (AF)",
+        "Table 2, test split",
+        wanted, read_perplexities(scores), None, settings.encoders, Stamp(settings.data, settings.scale),
+    )  # fmt: skip
+
+
+def _shorten(cell: ChartCell) -> ChartCell:
+    row = cell.row.replace(" (", "\n(").replace(" epochs", " ep.")
+    return ChartCell(row, cell.group, cell.context, cell.published, cell.run)
+
+
+def draw_sweep(axes: Axes, points: dict[str, dict[int, Bounds]]) -> None:
+    """Draw perplexity against LoRA rank, one line per context."""
+    for index, (context, found) in enumerate(points.items()):
+        look, ranks = mark(index), list(found)
+        places = [rank * DODGE[index] for rank in ranks]
+        values = [found[rank][0] for rank in ranks]
+        spread = [[value - found[rank][1] for rank, value in zip(ranks, values, strict=True)],
+                  [found[rank][2] - value for rank, value in zip(ranks, values, strict=True)]]  # fmt: skip
+        axes.errorbar(places, values, yerr=spread, color=look.colour, linestyle=look.line, marker=look.marker,
+                      capsize=2.5, label=context)  # fmt: skip
+    ranks = sorted({rank for found in points.values() for rank in found})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ranks, [str(rank) for rank in ranks])
+    axes.set(xlabel="LoRA rank (log scale)", ylabel="perplexity per token")
+    if len(ranks) == 1:
+        axes.set_xlim(ranks[0] / 8, ranks[0] * 8)
+    axes.margins(y=0.2)
+
+
+def draw_rank_sweep(cells: Path, scores: Sequence[Path], settings: AdapterFigureSettings) -> Figure:
+    """Perplexity against LoRA rank (AF), ours beside the paper's printed points (Context-PEFT Figure 4)."""
+    measured = read_perplexities(scores)
+    mine = {context: sweep_points(measured, context) for context in CONTEXTS}
+    ours = {c: {r: (p.value, p.low, p.high) for r, p in found.items()} for c, found in mine.items()}
+    encoders = read_chart_cells(cells, "encoders")
+    small = encoders[0].group if encoders else ""
+    printed = {c: {r: (v, v, v) for r, v in published_sweep(encoders, small, c).items()} for c in CONTEXTS}
+    aid = [
+        "Lower is better; bars are 95 % intervals over images. The paper says that perplexity flattens near "
+        "rank 64 and rises after 256; only ranks 1, 8 and 64 of its curve are printed.",
+        NOT_COMPARABLE,
+    ]
+    stamp = Stamp(settings.data, settings.scale)
+    figure, grid = new_figure(
+        "Caption perplexity against LoRA rank (AF)", stamp, (9.5, 3.8), columns=2, aid=aid
+    )
+    for axes, points, title in zip(
+        grid[0],
+        (ours, printed),
+        (describe_measured(measured), f"the paper ({small}, test split)"),
+        strict=True,
+    ):
+        ranks = {rank for found in points.values() for rank in found}
+        draw_sweep(axes, points) if ranks else say_not_run(axes)
+        if len(ranks) == 1:
+            axes.text(
+                0.5, 0.93, f"other ranks: {NOT_RUN}", transform=axes.transAxes, ha="center", style="italic"
+            )
+        axes.set_title(title)
+        if ranks:
+            axes.legend(loc="lower left")
+    return figure

@@ -1,0 +1,103 @@
+"""Perplexities behind the adapter charts: this project's from score files, the paper's from the registry."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from preftune.errors import PreftuneError
+from preftune.stats.bootstrap import bootstrap_perplexities
+from preftune.stats.intervals import cell_interval
+from preftune.tables.cells import read_cells
+from preftune.tables.scores import REMEDY, ScoreStore, stack
+
+CONTEXTS = ("agnostic", "specific")
+_NAME = "perplexity"
+_LORA_RUN = re.compile(r"lora-(\d+)-af-(agnostic|specific)")
+_LORA_ROW = re.compile(r"LoRA-(\d+)")
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Caption perplexity of one run: mean over seeds, 95 % interval over images (or three seeds)."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+    split: str
+
+
+@dataclass(frozen=True)
+class ChartCell:
+    """One perplexity cell of the paper; `group` is the placement (A, F, AF) or the encoder."""
+
+    row: str
+    group: str
+    context: str
+    published: float | None
+    run: str
+
+
+def read_perplexities(folders: Sequence[Path]) -> dict[str, Perplexity]:
+    """Perplexity of every run below the score folders `.../<run>/seed-<n>/`, interval as in the tables."""
+    missing = [folder for folder in folders if not (Path(folder) / f"{_NAME}.json").is_file()]
+    if missing:
+        raise PreftuneError(
+            f"{missing[0]}/{_NAME}.json does not exist: evaluate this run, or leave its folder out."
+        )
+    store = ScoreStore(folders)
+    return {run: _read_run(store, run) for run in sorted(store.runs())}
+
+
+def _read_run(store: ScoreStore, run: str) -> Perplexity:
+    seeds = store.seeds(run, _NAME)
+    records = [store.read(run, seed, _NAME) for seed in seeds]
+    values = [record.get("perplexity") for record in records]
+    if not all(isinstance(value, int | float) for value in values):
+        raise PreftuneError(f"{store.path(run, seeds[0], _NAME)} holds no number `perplexity`: {REMEDY}.")
+    mean = sum(values) / len(values)
+    losses = [found for seed in seeds if (found := store.losses(run, seed, _NAME)) is not None]
+    sums = ([found.nll for found in losses], [found.tokens for found in losses])
+    replicates = (
+        bootstrap_perplexities(stack(sums[0]), stack(sums[1]), _NAME) if len(losses) == len(seeds) else None
+    )
+    interval, _ = cell_interval(values, replicates)
+    low, high = interval or (mean, mean)
+    return Perplexity(
+        mean, low, high, int(records[0].get("n_images", 0)), str(records[0].get("split", "test"))
+    )
+
+
+def read_chart_cells(path: Path, table: str) -> list[ChartCell]:
+    """The perplexity cells of one table of the registry; a column is `<group> <context>`: `AF specific`."""
+    cells = [cell for cell in read_cells(Path(path)) if cell.table == table and cell.metric == _NAME]
+    parted = [(cell, *cell.column.rpartition(" ")[::2]) for cell in cells]
+    wrong = [cell.column for cell, _, context in parted if context not in CONTEXTS]
+    if wrong or not cells:
+        what = (
+            f"column `{wrong[0]}` must end in agnostic or specific"
+            if wrong
+            else "no perplexity cell is listed"
+        )
+        raise PreftuneError(f"{path}, table {table}: {what}: correct the registry.")
+    return [
+        ChartCell(cell.row, group, context, cell.published_value, cell.run) for cell, group, context in parted
+    ]
+
+
+def sweep_points(measured: dict[str, Perplexity], context: str) -> dict[int, Perplexity]:
+    """Perplexity by LoRA rank of the AF runs of one context, in the order of the ranks."""
+    matches = {run: _LORA_RUN.fullmatch(run) for run in measured}
+    found = {int(m.group(1)): measured[run] for run, m in matches.items() if m and m.group(2) == context}
+    return dict(sorted(found.items()))
+
+
+def published_sweep(cells: Sequence[ChartCell], group: str, context: str) -> dict[int, float]:
+    """Published perplexity by LoRA rank in one column of Table 2, the only printed points of Figure 4."""
+    found: dict[int, float] = {}
+    for cell in cells:
+        match = _LORA_ROW.fullmatch(cell.row)
+        if match and cell.group == group and cell.context == context and cell.published is not None:
+            found[int(match.group(1))] = cell.published
+    return dict(sorted(found.items()))

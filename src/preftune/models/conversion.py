@@ -1,0 +1,42 @@
+"""Turning fetched weights into ordinary folders: GGUF to a transformers checkpoint, EfficientNet-lite to safetensors."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from preftune.errors import PreftuneError
+from preftune.settings import ModelSource
+
+
+def convert_model(source: ModelSource, fetched: Path, output: Path) -> None:
+    """Write the model folder `output` from what was fetched, by the source's format."""
+    if source.format == "gguf":
+        convert_gguf(fetched, output)
+    elif source.format == "efficientnet-lite":
+        from preftune.models.encoders.convert import convert_efficientnet
+
+        convert_efficientnet(fetched, source.name, output)
+    else:
+        shutil.copytree(fetched, output, ignore=shutil.ignore_patterns(".cache", "run.json"))
+
+
+def convert_gguf(path: Path, output: Path) -> None:
+    """A GGUF file as a transformers folder in float32: the quantised values exactly, without the quantised format.
+
+    transformers refuses to save a model that it loaded from GGUF, so its weights are copied into a fresh model of the
+    same configuration; `<|im_start|>` and `<|im_end|>` must be single tokens of its tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    for marker in ("<|im_start|>", "<|im_end|>"):
+        if len(tokenizer.encode(marker, add_special_tokens=False)) != 1:
+            raise PreftuneError(f"The tokenizer of {path.name} lacks the special token {marker}: choose a ChatML model.")
+    fields = {key: value for key, value in loaded.config.to_dict().items()
+              if key not in ("quantization_config", "_name_or_path", "dtype", "torch_dtype")}  # fmt: skip
+    model = type(loaded)(type(loaded.config)(**fields))
+    model.load_state_dict(loaded.state_dict())
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)

@@ -1,0 +1,1 @@
+"""Direct Preference Heads: objectives, reward heads, pairs, reference log-probabilities, alignment."""

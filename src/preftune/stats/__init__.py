@@ -1,0 +1,1 @@
+"""Intervals and paired bootstraps over items and seeds."""

@@ -1,0 +1,198 @@
+"""Cells of the tables: the registry of published numbers and the record of one computed cell.
+
+`config/cells.tsv` has one row per cell. `metric` names what is measured; the derived metrics take their members, by
+column label, from `task`: `average` ("a;b+c": the plain mean of a and of the mean of b and c), `weighted_average`
+(weighted by the number of items) and `difference` ("a;b": a - b). `published` keeps the digits as printed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+
+COLUMNS = (
+    "table",
+    "row",
+    "column",
+    "metric",
+    "score",
+    "split",
+    "published",
+    "source",
+    "run",
+    "system",
+    "tolerance",
+    "task",
+)
+SCORES = ("log", "reward", "implicit", "")
+PAIRED = ("difference", "CIDEr_difference", "ratio")
+DERIVED = ("average", "weighted_average", *PAIRED)
+TABLES = {
+    "dph": ("glue", "gpt4all", "race", "ablations"),
+    "context_peft": ("adaptors", "encoders", "parameters", "captions", "controls"),
+}
+NOT_RUN = "not run at this scale"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is shown: the factor from the score files' unit to the table's, and the decimals."""
+
+    name: str
+    factor: float
+    decimals: int
+
+
+PERCENT = Unit("percent", 100, 1)
+UNITS = {
+    "average": PERCENT,
+    "weighted_average": PERCENT,
+    "mean_accuracy": PERCENT,
+    **dict.fromkeys(("accuracy", "f1", "matthews", "pearson", "spearman"), PERCENT),
+    **dict.fromkeys(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"), PERCENT),
+    "CIDEr_shuffled": PERCENT,
+    "CIDEr_difference": PERCENT,
+    "perplexity": Unit("perplexity", 1, 2),
+    "perplexity_blank": Unit("perplexity", 1, 2),
+    "difference": Unit("perplexity", 1, 2),
+    "ratio": Unit("ratio", 1, 2),
+    "paper_parameters": Unit("parameters", 1, 0),
+    "lm_trainable_parameters": Unit("parameters", 1, 0),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the registry (or of a table that has no published values)."""
+
+    table: str
+    row: str
+    column: str
+    metric: str
+    score: str = ""
+    split: str = ""
+    published: str = ""
+    source: str = ""
+    run: str = ""
+    system: str = "ours"
+    tolerance: float | None = None
+    task: str = ""
+
+    @property
+    def unit(self) -> Unit:
+        return UNITS[self.metric]
+
+    @property
+    def published_value(self) -> float | None:
+        """The published number, in the table's unit."""
+        return float(self.published) if self.published else None
+
+    def groups(self) -> list[list[str]]:
+        """Column labels of a derived cell's members, those to be averaged first in one list."""
+        return [group.split("+") for group in self.task.split(";")]
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """One computed cell. value, interval and per_seed are unrounded, in `unit`; None where there is no result."""
+
+    table: str
+    row: str
+    column: str
+    value: float | None
+    interval: tuple[float, float] | None
+    interval_method: str
+    n_seeds: int
+    per_seed: dict[str, float]
+    n_items: int
+    metric: str
+    score: str
+    split: str
+    aggregation: str
+    published: str
+    source: str
+    system: str
+    run: str
+    verdict: str
+    reason: str
+    unit: str
+    rounding: int
+    score_files: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values: tuples become lists."""
+        record = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a tab-separated registry with their line numbers; its header must be exactly `columns`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PreftuneError(f"{path} cannot be read ({error}): restore it from git.") from error
+    rows = list(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not rows or tuple(rows[0]) != tuple(columns):
+        raise PreftuneError(f"{path}, line 1: the header must be {', '.join(columns)}, separated by tabs.")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(columns):
+            raise PreftuneError(
+                f"{path}, line {number} has {len(row)} fields: give {len(columns)}, separated by tabs."
+            )
+    return [(number, dict(zip(columns, row, strict=True))) for number, row in enumerate(rows[1:], start=2)]
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """The registry of cells, in its own order, which is the tables' order of rows and columns."""
+    cells: list[Cell] = []
+    seen: set[tuple[str, str, str]] = set()
+    for number, row in read_table(path, COLUMNS):
+        cell = _parse_cell(path, number, row)
+        key = (cell.table, cell.row, cell.column)
+        if key in seen:
+            raise PreftuneError(
+                f"{path}, line {number} repeats the cell {' / '.join(key)}: keep one of the two."
+            )
+        seen.add(key)
+        cells.append(cell)
+    return cells
+
+
+def _parse_cell(path: Path, number: int, row: Mapping[str, str]) -> Cell:
+    where = f"{path}, line {number}"
+    for name in ("published", "tolerance"):
+        try:
+            float(row[name] or 0)
+        except ValueError:
+            raise PreftuneError(
+                f"{where}: {name} is {row[name]!r}: give a number or leave it empty."
+            ) from None
+    if row["score"] not in SCORES:
+        raise PreftuneError(
+            f"{where}: score is {row['score']!r}: give log, reward, implicit or leave it empty."
+        )
+    if row["metric"] not in UNITS:
+        raise PreftuneError(
+            f"{where}: unknown metric {row['metric']!r}: give one of {', '.join(sorted(UNITS))}."
+        )
+    if row["table"] not in {table for tables in TABLES.values() for table in tables}:
+        raise PreftuneError(f"{where}: unknown table {row['table']!r}: give one of {TABLES}.")
+    if (row["system"] == "ours") != bool(row["run"]):
+        raise PreftuneError(f"{where}: a cell of system 'ours' names its run, a cited system has none.")
+    if row["published"] and not row["source"]:
+        raise PreftuneError(f"{where}: a published number needs its source.")
+    fields: dict[str, Any] = dict(row)
+    fields["tolerance"] = float(row["tolerance"]) if row["tolerance"] else None
+    return Cell(**fields)
+
+
+def average_published(groups: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> float:
+    """Mean of the groups' means, weighted where weights are given: the derived metrics, on plain numbers."""
+    means = [sum(group) / len(group) for group in groups]
+    weights = weights or [1.0] * len(means)
+    return sum(mean * weight for mean, weight in zip(means, weights, strict=True)) / sum(weights)

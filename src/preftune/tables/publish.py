@@ -1,0 +1,83 @@
+"""The published copy of the results: tables, charts and records, small files only, and the README's generated tables."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from preftune.errors import PreftuneError
+
+PAPERS = ("dph", "context_peft")
+# Charts and captions are shown in the README; score files are what the tables' aggregates are recomputed from.
+PATTERNS = (
+    "{paper}/tables/*.csv",
+    "{paper}/tables/*.md",
+    "{paper}/tables/*.tex",
+    "{paper}/tables/*.json",
+    "{paper}/figures/*.png",
+    "{paper}/scores/**/*.json",
+    "{paper}/**/run.json",
+    "{paper}/**/*.run.json",
+)
+LARGEST = 2_000_000
+_OPEN = re.compile(r"^<!-- generated:(?P<name>\S+) -->\s*$")
+_CLOSE = re.compile(r"^<!-- /generated -->\s*$")
+
+
+def select_files(results: Path) -> list[Path]:
+    """Files to publish, relative to the results folder, each once; at least one table must be there."""
+    found = {
+        path.relative_to(results)
+        for paper in PAPERS
+        for pattern in PATTERNS
+        for path in results.glob(pattern.format(paper=paper))
+        if path.is_file() and not path.name.startswith(".")
+    }
+    if not any(path.parent.name == "tables" for path in found):
+        raise PreftuneError(f"{results} holds no tables: run `make results` first.")
+    return sorted(found)
+
+
+def copy_files(results: Path, files: list[Path], destination: Path) -> None:
+    """Copy the files; one that is too large for a git history is an error."""
+    for file in files:
+        size = (results / file).stat().st_size
+        if size > LARGEST:
+            raise PreftuneError(
+                f"{results / file} has {size} bytes, more than {LARGEST}: lower the figure's resolution."
+            )
+        (destination / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(results / file, destination / file)
+
+
+def fill_markers(text: str, blocks: dict[str, str], where: str) -> str:
+    """The text with each `<!-- generated:NAME -->` ... `<!-- /generated -->` block replaced by blocks[NAME]."""
+    lines: list[str] = []
+    name = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        opened, closed = _OPEN.match(line), _CLOSE.match(line)
+        if bool(opened) == bool(name) and (opened or closed):
+            raise PreftuneError(
+                f"{where}, line {number}: markers must come in pairs: write one opening, one closing line."
+            )
+        if opened:
+            name = opened["name"]
+            if name not in blocks:
+                raise PreftuneError(
+                    f"{where}, line {number}: no table {name}: give one of {', '.join(sorted(blocks))}."
+                )
+            lines += [line, "", blocks[name].strip(), ""]
+        elif closed:
+            name = ""
+        if not name and not opened:
+            lines.append(line)
+    if name:
+        raise PreftuneError(f"{where}: the block generated:{name} is not closed: add `<!-- /generated -->`.")
+    return "\n".join(lines) + "\n"
+
+
+def read_blocks(results: Path) -> dict[str, str]:
+    """Markdown tables by `<paper>/<table>`, as the README's markers name them."""
+    paths = sorted(path for paper in PAPERS for path in results.glob(f"{paper}/tables/*.md"))
+    return {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}

@@ -1,0 +1,197 @@
+"""Tables as csv (one row a cell), Markdown and LaTeX (rows are systems, columns tasks), from cell records."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from preftune.tables.assemble import Setting
+from preftune.tables.cells import NOT_RUN, CellRecord
+
+TITLES = {
+    "glue": "GLUE (DPH paper)",
+    "gpt4all": "GPT4All (DPH paper)",
+    "race": "RACE (DPH paper)",
+    "ablations": "Ablations of DPH: mean accuracy over tasks",
+    "adaptors": "Adaptors (Context-PEFT paper, Table 1): validation perplexity",
+    "encoders": "Encoders (Context-PEFT paper, Table 2): test perplexity, adaptors in attention and FFN",
+    "parameters": "Trainable LM parameters (Context-PEFT paper, Table 3)",
+    "captions": "Caption metrics, times 100",
+    "controls": "Do captions use the image? Two controls",
+}
+NOTES = {
+    "glue": "DPO and DPH are the log-probability and the reward score of one checkpoint (run dph-joint).",
+    "encoders": "Swin-Tiny and Swin-Large are the paper's encoders; other scales use the ones in config/runs.tsv.",
+    "parameters": "The first two columns are counted for the shape of the paper's LM, at every scale alike.",
+}
+NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]
+CSV_FIELDS = (
+    "table",
+    "row",
+    "column",
+    "value",
+    "low",
+    "high",
+    "interval_method",
+    "n_seeds",
+    "n_items",
+    "unit",
+    "metric",
+    "score",
+    "split",
+    "published",
+    "source",
+    "system",
+    "run",
+    "verdict",
+    "reason",
+    "scale",
+    "data",
+)
+
+
+def format_number(value: float, decimals: int) -> str:
+    """Fixed decimals, thousands separated for counts, no negative zero."""
+    text = f"{value:,.{decimals}f}" if decimals == 0 else f"{value:.{decimals}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
+
+
+def format_published(record: CellRecord) -> str:
+    """The published number with the digits of the paper."""
+    return (
+        f"{int(record.published):,}" if record.unit == "parameters" and record.published else record.published
+    )
+
+
+def format_value(record: CellRecord) -> str:
+    """Value ± half the interval's width, `not run at this scale`, or nothing for a cited system."""
+    if record.value is None:
+        return NOT_RUN if record.system == "ours" else ""
+    text = format_number(record.value, record.rounding)
+    if record.interval is None:
+        return text
+    half = (record.interval[1] - record.interval[0]) / 2
+    return f"{text} ± {format_number(half, record.rounding)}"
+
+
+def labels(records: Iterable[CellRecord]) -> tuple[list[str], list[str]]:
+    """Row and column labels in the order of their first appearance."""
+    records = list(records)
+    return list(dict.fromkeys(r.row for r in records)), list(dict.fromkeys(r.column for r in records))
+
+
+def span(values: Iterable[int]) -> str:
+    """`12`, or `10 to 12`."""
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> list[str]:
+    """The sentences that belong to a table: data, scale, how to read a cell, n, verdicts, notes."""
+    run = [record for record in records if record.value is not None and record.n_seeds]
+    lines = [f"data: {setting.data} · scale: {setting.scale}"]
+    if setting.incomparable:
+        lines[0] += f" · not comparable with the paper ({setting.incomparable})"
+    if any(record.published for record in records):
+        lines.append("Published numbers in parentheses.")
+    if any(record.interval for record in run):
+        lines.append("± is half the 95 % interval, over items, or over seeds where there are three or more.")
+    if run:
+        items = span(record.n_items for record in run)
+        lines.append(f"n a cell: {items} items, {span(record.n_seeds for record in run)} seeds.")
+    verdicts = Counter(record.verdict for record in records)
+    lines.append(
+        "Cells: " + "; ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) + "."
+    )
+    scored = {(record.split, record.table) for record in run}
+    if table == "adaptors" and scored and scored != {("validation", table)}:
+        lines.append(f"Scored on the {' and '.join(sorted({split for split, _ in scored}))} split.")
+    if any("undefined" in record.aggregation for record in run):
+        lines.append("A correlation of constant predictions is undefined and counted as 0.")
+    return [*lines, NOTES[table]] if table in NOTES else lines
+
+
+def render_csv(records: Sequence[CellRecord], setting: Setting) -> str:
+    """One row a cell, unrounded, so that the table can be computed with."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_FIELDS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for record in records:
+        low, high = record.interval or (None, None)
+        extra = {"low": low, "high": high, "scale": setting.scale, "data": setting.data}
+        writer.writerow({**record.as_json(), **extra})
+    return stream.getvalue()
+
+
+def grid(records: Sequence[CellRecord]) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
+    """Columns, and for each row its (ours, published) texts; a cell that the papers leave blank is empty."""
+    rows, columns = labels(records)
+    found = {(record.row, record.column): record for record in records}
+    lines = []
+    for row in rows:
+        cells = [found.get((row, column)) for column in columns]
+        lines.append(
+            (
+                row,
+                [
+                    ("", "") if cell is None else (format_value(cell), format_published(cell))
+                    for cell in cells
+                ],
+            )
+        )
+    return columns, lines
+
+
+def render_markdown(table: str, records: Sequence[CellRecord], setting: Setting) -> str:
+    """A Markdown table with the published number in parentheses, and its description."""
+    columns, rows = grid(records)
+    if all(not pair[0] or pair[0] == NOT_RUN for _, row in rows for pair in row):
+        head = "Nothing of this table was run at this scale."
+    else:
+        head = ""
+    lines = [f"**{TITLES[table]}**", "", *([head, ""] if head else [])]
+    lines += ["| System | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    lines += [
+        f"| {row} | " + " | ".join(_markdown_cell(*pair) for pair in cells) + " |" for row, cells in rows
+    ]
+    return "\n".join([*lines, "", "  \n".join(describe(table, records, setting)), ""])
+
+
+def _markdown_cell(ours: str, published: str) -> str:
+    parts = [ours, f"({published})" if published else ""]
+    return "<br>".join(part for part in parts if part) or "–"
+
+
+def escape_latex(text: str) -> str:
+    """Text safe in LaTeX."""
+    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$", "−": "$-$"}
+    special |= {character: "\\" + character for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)
+
+
+def render_latex(table: str, records: Sequence[CellRecord], setting: Setting) -> str:
+    """A booktabs table with a caption."""
+    columns, rows = grid(records)
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(escape_latex(text) for text in ("System", *columns)) + r" \\",
+        r"\midrule",
+    ]
+    for row, cells in rows:
+        texts = [_markdown_cell(*pair).replace("<br>", " ") for pair in cells]
+        lines.append(" & ".join(escape_latex(text) for text in (row, *texts)) + r" \\")
+    caption = (
+        ". ".join([TITLES[table], *(line.rstrip(".") for line in describe(table, records, setting))]) + "."
+    )
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        f"\\caption{{{escape_latex(caption)}}}",
+        f"\\label{{tab:{table}}}",
+    ]
+    return "\n".join([*lines, r"\end{table}", ""])

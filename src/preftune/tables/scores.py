@@ -1,0 +1,171 @@
+"""Score files of the runs: `<run>/seed-<seed>/<name>.json` (metrics) and `<name>.parquet` (items).
+
+What is missing was not run; what is there and cannot be read is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from preftune.errors import PreftuneError
+from preftune.stats.bootstrap import Array
+
+_PLACE = re.compile(r"(?P<run>[^/]+)/seed-(?P<seed>\d+)/(?P<name>[^/]+)\.json$")
+REMEDY = "delete it and run the evaluation again"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Answers to one task's questions [items], sorted by document: indices of candidates and their labels' values."""
+
+    documents: tuple[str, ...]
+    predicted: Array
+    gold: Array
+    correct: Array
+    predicted_value: Array
+    gold_value: Array
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sums per image [images], sorted by image: negative log-likelihood in nats, with a blank image, and tokens."""
+
+    images: tuple[str, ...]
+    nll: Array
+    nll_blank: Array
+    tokens: Array
+
+
+class ScoreStore:
+    """Score files found below folders, or given one by one, restricted to the runs of the scale."""
+
+    def __init__(self, paths: Iterable[Path], runs: Iterable[str] | None = None) -> None:
+        self._files: dict[tuple[str, int, str], Path] = {}
+        wanted = None if runs is None else set(runs)
+        for path in paths:
+            for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
+                place = _PLACE.search(file.as_posix())
+                if place is None or place["name"] == "run" or place["name"].endswith(".run"):
+                    continue
+                if wanted is None or place["run"] in wanted:
+                    self._files[place["run"], int(place["seed"]), place["name"]] = file
+        self._json: dict[Path, dict[str, Any]] = {}
+        self._choices: dict[tuple[Path, str], Choices] = {}
+
+    def runs(self) -> set[str]:
+        return {run for run, _, _ in self._files}
+
+    def seeds(self, run: str, name: str) -> list[int]:
+        """Seeds for which the run has this score file."""
+        return sorted(seed for one, seed, task in self._files if (one, task) == (run, name))
+
+    def names(self, run: str) -> list[str]:
+        """Score files (tasks) that the run has for at least one seed."""
+        return sorted({name for one, _, name in self._files if one == run})
+
+    def path(self, run: str, seed: int, name: str) -> Path:
+        return self._files[run, seed, name]
+
+    def read(self, run: str, seed: int, name: str) -> dict[str, Any]:
+        """One metrics file. Empty, truncated or of another shape: an error that names it."""
+        path = self.path(run, seed, name)
+        if path not in self._json:
+            try:
+                value = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise PreftuneError(f"{path} is empty or damaged ({error}): {REMEDY}.") from error
+            if not isinstance(value, dict):
+                raise PreftuneError(f"{path} holds no JSON object: {REMEDY}.")
+            self._json[path] = value
+        return self._json[path]
+
+    def suites(self, run: str) -> dict[str, str]:
+        """task -> suite, of the run's tasks that belong to a suite."""
+        files = {name: self.seeds(run, name)[0] for name in self.names(run)}
+        found = {name: self.read(run, seed, name).get("suite") for name, seed in files.items()}
+        return {name: suite for name, suite in found.items() if suite}
+
+    def table(self, run: str, seed: int, name: str, columns: Iterable[str]) -> pd.DataFrame | None:
+        """The items beside a metrics file, or None when there are none."""
+        path = self.path(run, seed, name).with_suffix(".parquet")
+        if not path.exists():
+            return None
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as error:  # pyarrow's errors have no common base
+            raise PreftuneError(f"{path} is empty or damaged ({type(error).__name__}): {REMEDY}.") from error
+        missing = [column for column in columns if column not in frame]
+        if missing or frame.empty:
+            what = f"has no column {', '.join(missing)}" if missing else "has no rows"
+            raise PreftuneError(f"{path} {what}: {REMEDY}.")
+        return frame
+
+    def choices(self, run: str, seed: int, name: str, score: str) -> Choices | None:
+        """Every question's answer by `log` (mean log-probability a token) or `reward`; ties go to the first."""
+        path = self.path(run, seed, name)
+        if (path, score) not in self._choices:
+            columns = (
+                "document",
+                "candidate",
+                "label",
+                "log_probability",
+                "tokens",
+                "reward",
+                "is_gold",
+                "gold",
+            )
+            frame = self.table(run, seed, name, columns) if score in ("log", "reward") else None
+            if frame is None:
+                return None
+            self._choices[path, score] = _choose(frame, score, path.with_suffix(".parquet"))
+        return self._choices[path, score]
+
+    def losses(self, run: str, seed: int, name: str) -> Losses | None:
+        """Caption losses, summed over the captions of each image."""
+        frame = self.table(run, seed, name, ("image_id", "tokens", "nll", "nll_blank"))
+        if frame is None:
+            return None
+        sums = frame.groupby("image_id", sort=True)[["tokens", "nll", "nll_blank"]].sum()
+        arrays = {column: sums[column].to_numpy(dtype=float) for column in sums}
+        images = tuple(str(image) for image in sums.index)
+        return Losses(images, arrays["nll"], arrays["nll_blank"], arrays["tokens"])
+
+
+def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
+    frame = frame.sort_values(["document", "candidate"], kind="stable").reset_index(drop=True)
+    points = frame["reward"] if score == "reward" else frame["log_probability"] / frame["tokens"]
+    if points.isna().any():
+        row = int(points.isna().to_numpy().argmax()) + 1
+        raise PreftuneError(f"{path}: the {score} score of row {row} is not a number: {REMEDY}.")
+    groups = frame.assign(points=points).groupby("document", sort=True)
+    if not groups["is_gold"].any().all():
+        raise PreftuneError(
+            f"{path}: a question has no gold candidate: correct the data and run the evaluation again."
+        )
+    best = frame.loc[groups["points"].idxmax()]
+    gold = frame.loc[groups["is_gold"].idxmax()]
+    values = {
+        key: pd.to_numeric(column, errors="coerce")
+        for key, column in (("p", best["label"]), ("g", gold["gold"]))
+    }
+    return Choices(
+        documents=tuple(best["document"].astype(str)),
+        predicted=best["candidate"].to_numpy(dtype=float),
+        gold=gold["candidate"].to_numpy(dtype=float),
+        correct=best["is_gold"].to_numpy(dtype=float),
+        predicted_value=values["p"].to_numpy(dtype=float),
+        gold_value=values["g"].to_numpy(dtype=float),
+    )
+
+
+def stack(rows: list[Array]) -> Array:
+    """Seeds' rows as one array [seeds, items]."""
+    return np.stack(rows)

@@ -1,0 +1,149 @@
+"""The config file: one strict, typed schema. A scale is one self-contained file, so that no scale inherits another's."""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from preftune.errors import PreftuneError
+from preftune.settings import (
+    AlignmentSettings,
+    AttentionSettings,
+    CaptionDataSettings,
+    CaptionEvaluationSettings,
+    CaptioningSettings,
+    DatasetSettings,
+    EvaluationSettings,
+    FeatureSettings,
+    LanguageDataSettings,
+    MixSettings,
+    ReferenceSettings,
+    SceneSettings,
+    SecondOpinionSettings,
+    Settings,
+    SftSettings,
+)
+
+
+class CaptioningSection(CaptioningSettings):
+    """Defaults of the captioning runs, and which encoder's features they read."""
+
+    encoder: str = Field(description="a model of kind encoder in config/models.yaml")
+
+
+class AttentionSection(AttentionSettings):
+    """The attention figure, and the run that it shows."""
+
+    run: str
+
+
+class DphSection(Settings):
+    """The DPH paper at this scale."""
+
+    model: str = Field(description="a model of kind language in config/models.yaml")
+    datasets: DatasetSettings
+    sft_mix: MixSettings
+    preference_mix: MixSettings
+    sft: SftSettings
+    reference: ReferenceSettings
+    alignment: AlignmentSettings
+    evaluation: EvaluationSettings
+    second_opinion: SecondOpinionSettings
+
+
+class ContextPeftSection(Settings):
+    """The Context-PEFT paper at this scale."""
+
+    model: str = Field(description="a model of kind language in config/models.yaml")
+    captions: CaptionDataSettings
+    features: FeatureSettings
+    captioning: CaptioningSection
+    evaluation: CaptionEvaluationSettings
+    attention: AttentionSection
+
+
+class Selection(Settings):
+    """A part of the results, chosen by name or glob (`make results PAPER=dph RUNS='dph-*' TABLES=glue`)."""
+
+    paper: Literal["dph", "context_peft"] | None = None
+    runs: str | None = None
+    tables: str | None = None
+
+
+class Config(Settings):
+    """One scale."""
+
+    scale: Literal["demo", "small-cpu", "small-gpu", "paper", "miniature"]
+    data: Literal["embedded", "local", "hub"] = Field(description="where the rows of both papers come from")
+    data_root: str | None = Field(default=None, description="folder of raw rows, where data is local")
+    results: str = Field(description="folder of everything that the workflow makes; no two scales share one")
+    resources: str = Field(default="resources", description="folder of fetched and generated raw files")
+    runs: str = Field(default="config/runs.tsv", description="the registry of runs")
+    models: str = Field(default="config/models.yaml", description="the registry of models")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(ge=1, description="CPU threads of a training or scoring job; bytes depend on it")
+    language_data: LanguageDataSettings | None = Field(default=None, description="size of the embedded rows")
+    scenes: SceneSettings | None = Field(default=None, description="size of the embedded scenes")
+    only: Selection = Selection()
+    dph: DphSection
+    context_peft: ContextPeftSection
+
+
+def validate_config(raw: dict[str, Any], source: str) -> Config:
+    """Check a raw config; the error names the key, its file and the nearest valid spelling."""
+    config = validate(Config, raw, source)
+    if config.data == "embedded" and (config.language_data is None or config.scenes is None):
+        raise PreftuneError(f"{source}: data is embedded, so the keys language_data and scenes must give its size.")
+    if config.data == "local" and not config.data_root:
+        raise PreftuneError(f"{source}: data is local, so the key data_root must name a folder (--config data_root=FOLDER).")
+    return config
+
+
+M = typing.TypeVar("M", bound=BaseModel)
+
+
+def validate(schema: type[M], raw: dict[str, Any], source: str) -> M:
+    """Validate against a schema; the first fault becomes one sentence."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = _keys_at(schema, first["loc"][:-1])
+            raise PreftuneError(f"{source}: unknown key {key}{did_you_mean(str(first['loc'][-1]), known)}") from error
+        if first["type"] == "missing":
+            raise PreftuneError(f"{source}: the key {key} is missing: add it (see {schema.__name__}).") from error
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise PreftuneError(f"{source}: key {key}: {message} (found {first['input']!r}).") from error
+
+
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """`: did you mean X?`, or the list of what is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": known are {', '.join(names)}."
+
+
+def _keys_at(schema: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Field names of the model that lies at `location` below `schema`."""
+    for name in location:
+        field = schema.model_fields.get(str(name))
+        models = [kind for kind in _model_types(field.annotation)] if field else []
+        if not models:
+            return []
+        schema = models[0]
+    return list(schema.model_fields)
+
+
+def _model_types(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _model_types(part)]
+
+
+def relative_to_root(path: str, root: Path) -> Path:
+    """A config path as an absolute one."""
+    return (root / Path(path).expanduser()).resolve()

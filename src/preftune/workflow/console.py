@@ -1,0 +1,48 @@
+"""What the user reads at the start and at the end of a workflow."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from preftune.progress import format_seconds
+from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Plan
+from preftune.workflow.targets import FIGURES, TABLES, Targets
+
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """One line on the terminal, beside Snakemake's own output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def announce_plan(plan: Plan, targets: Targets) -> None:
+    """Scale, data, runs, and where results go."""
+    config = plan.config
+    say(f"preftune: scale {config.scale}, data {plan.label}, {len(plan.registry)} runs, results in {targets.results}/")
+
+
+def summarise_results(plan: Plan, targets: Targets) -> None:
+    """Names of the tables, figures and the report, and the first table in full."""
+    folder = targets.results
+    for paper in TABLES:
+        claims = ROOT / folder / paper / "tables" / "claims.md"
+        if claims.is_file():
+            say(f"\n{claims.read_text().strip()}\n")
+        for kind, names, suffix in (("tables", TABLES[paper], "md"), ("figures", FIGURES[paper], "png")):
+            there = [name for name in names if (ROOT / folder / paper / kind / f"{name}.{suffix}").is_file()]
+            say(f"{paper} {kind}: {folder}/{paper}/{kind}/{{{','.join(there)}}}.{suffix}")
+    report = ROOT / folder / "report.html"
+    if report.is_file():
+        say(f"report: {folder}/report.html (open it in a browser)")
+    say(f"finished in {format_seconds(time.monotonic() - _started)}; time and memory of each rule: {folder}/timings/")
+
+
+def explain_log(log: str) -> None:
+    """Say what failed; each step has already printed the end of its own log."""
+    text = Path(log).read_text(errors="replace") if log and Path(log).is_file() else ""
+    rules = sorted(set(re.findall(r"Error in rule (\w+)", text)))
+    what = f"step {', '.join(rules)} failed" if rules else "the workflow stopped"
+    say(f"\nerror: {what}; what was finished is kept, the same command continues from there. Whole log: {log}")

@@ -1,0 +1,106 @@
+"""What the workflow makes: tables, figures, scores and the report, and the part of them that was asked for."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.provenance.digest import ROOT
+from preftune.workflow.config import validate_config
+from preftune.workflow.plan import Plan
+from preftune.workflow.registry import Run
+
+TABLES = {
+    "dph": ("claims", "glue", "gpt4all", "race", "ablations"),
+    "context_peft": ("claims", "adaptors", "encoders", "parameters", "captions", "controls"),
+}
+FIGURES = {
+    "dph": ("loss_landscape", "training_curves", "task_scores"),
+    "context_peft": ("adaptors", "encoders", "rank_sweep", "attention", "gallery", "training_curves"),
+}
+TABLE_KINDS = ("csv", "md", "tex", "audit.json")
+
+
+def load_plan(raw: dict[str, Any], files: list[str]) -> Plan:
+    """The validated plan of a raw config; `files` are the config files that Snakemake read, for the error messages."""
+    source = files[-1] if files else "config"
+    path = Path(source)
+    name = path.relative_to(ROOT).as_posix() if path.is_absolute() and path.is_relative_to(ROOT) else path.as_posix()
+    return Plan(validate_config(dict(raw), name), name)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Paths of everything that the plan can make."""
+
+    plan: Plan
+
+    @property
+    def results(self) -> str:
+        """The scale's results folder."""
+        return self.plan.config.results
+
+    def scores_of(self, run: Run) -> list[str]:
+        """Score files of a run, for every seed."""
+        folders = [f"{self.results}/{run.paper}/scores/{run.name}/seed-{seed}" for seed in run.seeds]
+        if run.paper == "dph":
+            names = [f"{task}.{kind}" for task in self.plan.config.dph.evaluation.tasks for kind in ("json", "parquet")]
+        else:
+            names = [f"{name}.{kind}" for name in ("perplexity", "captions") for kind in ("json", "parquet")]
+        return [f"{folder}/{name}" for folder in folders for name in names]
+
+    def scores(self, paper: str) -> list[str]:
+        """Score files of every run of a paper."""
+        return [path for run in self.plan.runs(paper) for path in self.scores_of(run)]
+
+    def models(self, paper: str) -> list[str]:
+        """Model folders of every trained run of a paper."""
+        runs = self.plan.runs(paper, "sft", "alignment", "captioning")
+        return [f"{self.results}/{paper}/models/{run.name}/seed-{seed}" for run in runs for seed in run.seeds]
+
+    def captions(self) -> list[str]:
+        """Generated captions of the first seed of every captioning run."""
+        runs = self.plan.runs("context_peft")
+        return [f"{self.results}/context_peft/captions/{run.name}/seed-{run.seeds[0]}.jsonl" for run in runs]
+
+    def tables(self, paper: str, names: list[str] | None = None) -> list[str]:
+        """Files of a paper's tables."""
+        chosen = TABLES[paper] if names is None else names
+        return [f"{self.results}/{paper}/tables/{table}.{kind}" for table in chosen for kind in TABLE_KINDS]
+
+    def figures(self, paper: str) -> list[str]:
+        """Files of a paper's figures."""
+        return [f"{self.results}/{paper}/figures/{figure}.{kind}" for figure in FIGURES[paper] for kind in ("png", "pdf")]
+
+    def second_opinions(self) -> list[str]:
+        """lm-eval's comparison with our scorer, for the SFT runs."""
+        runs = self.plan.runs("dph", "sft")
+        return [f"{self.results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json" for run in runs]
+
+    def report_inputs(self) -> list[str]:
+        """Everything that the report shows."""
+        papers = [file for paper in TABLES for file in (*self.tables(paper), *self.figures(paper))]
+        return papers + self.second_opinions()
+
+    def selected(self) -> list[str]:
+        """What was asked for: everything, or a part by paper, table or run."""
+        only = self.plan.config.only
+        papers = [only.paper] if only.paper else list(TABLES)
+        if only.runs:
+            names = [run.name for paper in papers for run in self.plan.runs(paper)]
+            chosen = self.plan.selected(only.runs, names, "run")
+            return [path for name in chosen for path in self.scores_of(self.plan.run(name))]
+        if only.tables:
+            known = [table for paper in papers for table in TABLES[paper]]
+            wanted = set(self.plan.selected(only.tables, known, "table"))
+            return [file for paper in papers for file in self.tables(paper, [t for t in TABLES[paper] if t in wanted])]
+        if only.paper:
+            return [*self.tables(only.paper), *self.figures(only.paper)]
+        return [f"{self.results}/report.html", *self.report_inputs()]
+
+
+def fail(error: PreftuneError) -> None:
+    """End a command or the Snakefile with one sentence."""
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(1)

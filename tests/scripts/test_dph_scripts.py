@@ -1,0 +1,158 @@
+"""The command lines of the DPH stages, one after another, on a tiny model and without Snakemake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from datasets import Dataset, DatasetDict
+
+from preftune.data.tasks.registry import find_tasks
+from preftune.files import read_json, read_jsonl, sha256_file
+from tests.tiny import tiny_language_model
+from tests.unit.preference.helpers import save_mixes
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+TRAINING = {"steps": 3, "batch": 4, "learning_rate": 1e-3}
+SFT = {"training": TRAINING, "lora": {"rank": 2}, "max_tokens": 64}
+ALIGNMENT = {"dph": "separable", "dpo": True, "training": TRAINING}
+EVALUATION = {"tasks": ["cola", "stsb"], "limit": None, "batch": 4}
+
+
+def run(script: str, settings: dict, **paths: Path | list[Path]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / f"{script}.py"), "--settings", json.dumps(settings), "--device", "cpu"]
+    for name, value in paths.items():
+        command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def succeed(script: str, settings: dict, **paths: Path | list[Path]) -> Path:
+    done = run(script, settings, **paths)
+    assert done.returncode == 0, done.stderr
+    return paths["output"]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model, both mixes, two data sets, and the SFT checkpoint made of them."""
+    folder = tmp_path_factory.mktemp("dph")
+    tokenizer_owner = tiny_language_model(folder / "base")
+    assert tokenizer_owner is not None
+    from transformers import AutoTokenizer
+
+    save_mixes(AutoTokenizer.from_pretrained(folder / "base"), folder)
+    cola, stsb = find_tasks(["cola", "stsb"])
+    sentences = ["The cup is red.", "Cup the red is.", "The dog is small."]
+    DatasetDict({cola.split: Dataset.from_dict({"sentence": sentences, "label": [1, 0, 1]})}).save_to_disk(
+        str(folder / cola.dataset)
+    )
+    pairs = {"sentence1": sentences, "sentence2": sentences[::-1], "label": [5.0, 1.5, 2.4]}
+    DatasetDict({stsb.split: Dataset.from_dict(pairs)}).save_to_disk(str(folder / stsb.dataset))
+    succeed("train_sft", SFT, base=folder / "base", data=folder / "sft-mix", output=folder / "sft")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(work: Path) -> Path:
+    return succeed(
+        "compute_reference", {"batch": 4}, base=work / "base", model=work / "sft", data=work / "preference-mix",
+        output=work / "reference",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def aligned(work: Path, reference: Path) -> Path:
+    return succeed(
+        "train_alignment", ALIGNMENT, base=work / "base", model=work / "sft", data=work / "preference-mix",
+        reference=reference, output=work / "aligned",
+    )  # fmt: skip
+
+
+def datasets_of(work: Path) -> list[Path]:
+    return [work / task.dataset for task in find_tasks(["cola", "stsb"])]
+
+
+def test_sft_writes_an_adapter_with_its_record(work: Path) -> None:
+    assert len(read_jsonl(work / "sft" / "metrics.jsonl")) == 3
+    record = read_json(work / "sft" / "run.json")
+    assert record["facts"]["steps"] == 3
+    # q_proj: 2 * (32 + 32) and v_proj: 2 * (32 + 16), in 2 layers.
+    assert record["facts"]["trainable_parameters"] == 448
+    assert (work / "sft" / "adapter_model.safetensors").exists()
+
+
+def test_sft_repeats_byte_for_byte(work: Path) -> None:
+    again = succeed("train_sft", SFT, base=work / "base", data=work / "sft-mix", output=work / "sft-again")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert sha256_file(again / name) == sha256_file(work / "sft" / name)
+
+
+def test_reference_table(reference: Path) -> None:
+    table = pd.read_parquet(reference / "logps.parquet")
+    assert list(table.columns) == ["example_id", "chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens"]
+    assert len(table) == 8 and (table["chosen_logp"] < 0).all()
+
+
+def test_alignment_starts_at_the_reference(aligned: Path) -> None:
+    """At step 1 the policy is the reference, so every implicit reward is 0 and the cDPO loss is log 2."""
+    first = read_jsonl(aligned / "metrics.jsonl")[0]
+    assert first["dpo_loss"] == pytest.approx(0.693147, abs=1e-4)
+    assert first["implicit_margin"] == pytest.approx(0.0, abs=1e-4)
+    assert {"chosen_reward", "rejected_reward", "margin", "accuracy", "dph_loss"} <= set(first)
+    assert read_json(aligned / "head.json")["pooler"] == "swiglu_bert"
+    assert (aligned / "head.safetensors").exists() and (aligned / "run.json").exists()
+
+
+def test_alignment_leaves_the_sft_checkpoint_alone(work: Path, aligned: Path) -> None:
+    name = "adapter_model.safetensors"
+    recorded = read_json(work / "sft" / "run.json")["outputs"]
+    assert sha256_file(work / "sft" / name) != sha256_file(aligned / name)
+    assert sha256_file(work / "sft" / name) in json.dumps(recorded) or recorded
+
+
+def test_dpo_only_has_no_head_and_dph_only_no_reference(work: Path, reference: Path) -> None:
+    paths = {"base": work / "base", "model": work / "sft", "data": work / "preference-mix"}
+    only_dpo = succeed("train_alignment", ALIGNMENT | {"dph": "none"}, reference=reference, output=work / "dpo", **paths)
+    assert not (only_dpo / "head.json").exists()
+    only_dph = succeed("train_alignment", ALIGNMENT | {"dpo": False}, output=work / "dph", **paths)
+    assert "dpo_loss" not in read_jsonl(only_dph / "metrics.jsonl")[0]
+    failed = run("train_alignment", ALIGNMENT, output=work / "fails", **paths)
+    assert failed.returncode == 1 and "pass its folder" in failed.stderr
+    assert not (work / "fails").exists()
+
+
+def test_evaluation_of_base_and_aligned(work: Path, aligned: Path) -> None:
+    base = succeed("evaluate_tasks", EVALUATION, base=work / "base", datasets=datasets_of(work), output=work / "scores-base")
+    report = read_json(base / "cola.json")
+    assert report["n"] == 3 and set(report["metrics"]) == {"log"}
+    assert pd.read_parquet(base / "cola.parquet")["reward"].isna().all()
+    scores = succeed(
+        "evaluate_tasks", EVALUATION, base=work / "base", model=aligned, datasets=datasets_of(work), output=work / "scores"
+    )
+    for task in ("cola", "stsb"):
+        assert set(read_json(scores / f"{task}.json")["metrics"]) == {"log", "reward"}
+    table = pd.read_parquet(scores / "stsb.parquet")
+    assert len(table) == 18 and table["reward"].notna().all()
+    assert table["gold"].unique().tolist() == ["5.0", "1.5", "2.4"]
+
+
+def test_unknown_task_is_one_sentence(work: Path) -> None:
+    failed = run(
+        "evaluate_tasks", EVALUATION | {"tasks": ["colla"]}, base=work / "base", datasets=datasets_of(work),
+        output=work / "never",
+    )  # fmt: skip
+    assert failed.returncode == 1
+    assert "cola" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_second_opinion_of_the_aligned_model(work: Path, aligned: Path) -> None:
+    output = succeed(
+        "evaluate_second_opinion", {"task": "cola", "limit": 2, "batch": 8}, base=work / "base", model=aligned,
+        datasets=datasets_of(work), output=work / "opinion.json",
+    )  # fmt: skip
+    result = read_json(output)
+    assert result["task"] == "cola" and result["n"] == 2 and result["agreement"] == 1.0
+    assert result["max_difference"] < 1e-4
+    assert (work / "opinion.run.json").exists()

@@ -1,0 +1,108 @@
+"""Candidate tables of a tiny model, and lm-eval's opinion of them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+
+from preftune.data.chat import encode_completion, encode_prompt
+from preftune.data.tasks.base import Question
+from preftune.data.tasks.registry import find_tasks
+from preftune.errors import PreftuneError
+from preftune.evaluation.scoring import read_questions, score_questions
+from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
+from tests.tiny import tiny_language_model
+from tests.unit.preference.helpers import make_model
+
+COLUMNS = ["document", "candidate", "label", "log_probability", "tokens", "reward", "is_gold", "gold"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_language_model(folder)
+    return folder
+
+
+def make_questions() -> list[Question]:
+    def ask(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    return [
+        Question("a", "t", ask("Is the cup red?"), ["no", "yes"], 1),
+        Question("b", "t", ask("Where is the blue ball? Choices: A. chair B. table"), ["A. chair", "B. the table", "C. x"], 0),
+        Question("c", "t", ask("  spaces around \n"), ["under the chair in the kitchen.", " leading space"], 1),
+        Question("d", "t", ask("How similar, from 0 to 5?"), list("012345"), 3, 2.6),
+    ]
+
+
+def test_table_against_the_plain_model(base: Path) -> None:
+    model = make_model(base)
+    questions = make_questions()
+    table = score_questions(model, questions, batch=3)
+    assert list(table.columns) == COLUMNS
+    assert len(table) == 13 and table["is_gold"].sum() == 4
+    assert table.query("document == 'd'")["gold"].unique().tolist() == ["2.6"]
+    assert table.query("document == 'a'")["gold"].unique().tolist() == ["yes"]
+    for row in table.itertuples():
+        question = next(question for question in questions if question.document == row.document)
+        prompt = encode_prompt(model.tokenizer, question.messages)
+        answer = encode_completion(model.tokenizer, row.label)
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad():
+            log_softmax = model.causal_lm(ids).logits.log_softmax(-1)[0]
+            reward = model(ids, torch.ones_like(ids)).rewards["reward"].item()
+        end = len(prompt) + len(answer) - 1  # <|im_end|> is not scored
+        expected = sum(log_softmax[t - 1, ids[0, t]].item() for t in range(len(prompt), end))
+        assert row.log_probability == pytest.approx(expected, abs=1e-4)
+        assert row.tokens == len(answer) - 1
+        assert row.reward == pytest.approx(reward, abs=1e-5)
+
+
+def test_batch_size_changes_nothing(base: Path) -> None:
+    model = make_model(base)
+    one, many = (score_questions(model, make_questions(), batch) for batch in (1, 13))
+    columns = ["log_probability", "reward"]
+    assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
+
+
+def test_without_a_head_the_reward_is_missing(base: Path) -> None:
+    assert score_questions(make_model(base, head=False), make_questions(), 4)["reward"].isna().all()
+
+
+def test_an_empty_candidate_is_refused(base: Path) -> None:
+    question = Question("x", "t", [{"role": "user", "content": "?"}], ["", "yes"], 1)
+    with pytest.raises(PreftuneError, match="document x: candidate 0 is empty"):
+        score_questions(make_model(base), [question], 2)
+
+
+def test_questions_come_from_the_tasks_split(tmp_path: Path) -> None:
+    (task,) = find_tasks(["cola"])
+    rows = Dataset.from_dict({"sentence": ["The cup is red.", "Cup the red."], "label": [1, 0], "idx": [0, 1]})
+    folder = tmp_path / task.dataset
+    DatasetDict({task.split: rows}).save_to_disk(str(folder))
+    assert [question.gold for question in read_questions(task, [tmp_path / "other", folder], None)] == [1, 0]
+    assert len(read_questions(task, [folder], 1)) == 1
+    with pytest.raises(PreftuneError, match="needs the data set"):
+        read_questions(task, [tmp_path / "other"], None)
+    other = tmp_path / "elsewhere" / task.dataset
+    DatasetDict({"train": rows}).save_to_disk(str(other))
+    with pytest.raises(PreftuneError, match="has no split"):
+        read_questions(task, [other], None)
+
+
+def test_lm_eval_agrees(base: Path) -> None:
+    questions = make_questions()[:3]
+    result = compare_with_lm_eval(make_model(base), questions, batch=8)
+    assert result["n"] == 3 and result["agreement"] == 1.0
+    assert result["max_difference"] < 1e-4
+    assert result["accuracy"]["lm_eval"] == pytest.approx(result["accuracy"]["preftune"])
+    assert [document["document"] for document in result["documents"]] == ["a", "b", "c"]
+
+
+def test_a_clear_disagreement_is_an_error() -> None:
+    question = make_questions()[0]
+    assert _compare(question, [-1.0, -1.0002], [-1.0002, -1.0])["max_difference"] == pytest.approx(2e-4)
+    with pytest.raises(PreftuneError, match="different answers of document a"):
+        _compare(question, [-1.0, -2.0], [-2.0, -1.0])

@@ -1,0 +1,167 @@
+"""Reference log-probabilities and the alignment objective."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from preftune.errors import PreftuneError
+from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
+from preftune.preference.data import collate_pairs, read_completions, read_pairs
+from preftune.preference.heads import PreferenceModel
+from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
+from preftune.preference.reference import LOGPS_FILE, read_reference, reference_table
+from preftune.settings import AlignmentSettings, LoraSettings
+from preftune.training.checkpoints import new_policy
+from preftune.training.loop import fit
+from tests.tiny import tiny_language_model
+from tests.unit.preference.helpers import make_model, make_pairs, save_mixes
+
+TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_language_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sft")
+    policy, tokenizer = new_policy(base, LoraSettings(rank=2), 0, "cpu", torch.float32)
+    PreferenceModel(policy, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def settings(**changes) -> AlignmentSettings:
+    return AlignmentSettings.model_validate({"dph": "separable", "dpo": True, "training": TRAINING} | changes)
+
+
+def reference_of(model: PreferenceModel, pairs) -> torch.Tensor:
+    table = reference_table(model, pairs, batch=4)
+    return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
+
+
+def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> None:
+    model = make_model(base, head=False)
+    pairs = make_pairs(model.tokenizer, 7)
+    first = reference_table(model.train(), pairs, batch=4)
+    assert first.equals(reference_table(model, pairs, batch=4))
+    alone = reference_table(model, pairs, batch=1)
+    assert (first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]).abs().to_numpy().max() < 1e-5
+    assert first["chosen_tokens"].tolist() == [len(pair.chosen_ids) for pair in pairs]
+    assert first["example_id"].tolist() == [pair.example_id for pair in pairs]
+
+
+def test_reference_counts_the_marker(base: Path) -> None:
+    """The sum over `yes ... <|im_end|>` is that of the whole row's log-softmax, the marker included."""
+    model = make_model(base, head=False)
+    (pair,) = make_pairs(model.tokenizer, 1)
+    ids = torch.tensor([[*pair.prompt_ids, *pair.chosen_ids]])
+    with torch.no_grad():
+        table = model.causal_lm(ids).logits.log_softmax(-1)[0]
+    expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt_ids), ids.shape[1]))
+    assert reference_table(model, [pair], 1)["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_reference_of_another_mix_is_refused(base: Path, tmp_path: Path) -> None:
+    model = make_model(base, head=False)
+    pairs = make_pairs(model.tokenizer, 4)
+    with pytest.raises(PreftuneError, match="run compute_reference"):
+        read_reference(tmp_path, pairs)
+    reference_table(model, pairs, 4).to_parquet(tmp_path / LOGPS_FILE, index=False)
+    assert read_reference(tmp_path, pairs).shape == (4, 2)
+    with pytest.raises(PreftuneError, match="row 0 is not row 0"):
+        read_reference(tmp_path, pairs[::-1])
+    with pytest.raises(PreftuneError, match="row 3 is not row 3"):
+        read_reference(tmp_path, pairs[:3])
+
+
+def test_pairs_are_collated_positives_first(base: Path) -> None:
+    pairs = make_pairs(make_model(base).tokenizer, 3)
+    batch = collate_pairs(pairs, 2)
+    for i, row in enumerate([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]):
+        assert batch.input_ids[i][batch.attention_mask[i].bool()].tolist() == [*row.prompt_ids, *row.completion_ids]
+        assert batch.input_ids[i][batch.completion_mask[i]].tolist() == list(row.completion_ids)
+        assert batch.attention_mask[i].tolist() == sorted(batch.attention_mask[i].tolist(), reverse=True)
+
+
+def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
+    sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
+    assert [row.completion_ids for row in read_completions(sft)] == [pair.chosen_ids for pair in read_pairs(preference)]
+    with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
+        read_pairs(sft)
+    with pytest.raises(PreftuneError, match="not a prepared training mix"):
+        read_pairs(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("dph", ["separable", "contrastive"])
+def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
+    model = make_model(base)
+    pairs = make_pairs(model.tokenizer, 4)
+    reference = reference_of(model, pairs) + torch.tensor([0.5, -0.25])
+    chosen_settings = settings(dph=dph, dph_weight=0.5, dpo_weight=2.0, beta=0.3, label_smoothing=0.2)
+    loss, logged = AlignmentObjective(model, pairs, reference, chosen_settings)([2, 0, 3])
+    batch = collate_pairs([pairs[2], pairs[0], pairs[3]], 2)
+    output = model(batch.input_ids, batch.attention_mask, batch.completion_mask)
+    rewards, logps = output.rewards["reward"], output.token_log_probabilities.sum(1)
+    head_loss = (separable_dph_loss if dph == "separable" else contrastive_dph_loss)(rewards[:3], rewards[3:], 0.2)
+    policy_loss = dpo_loss(logps[:3], logps[3:], reference[[2, 0, 3], 0], reference[[2, 0, 3], 1], 0.3, 0.1)
+    assert loss.item() == pytest.approx((0.5 * head_loss + 2 * policy_loss).item(), abs=1e-5)
+    assert logged["dph_loss"] == pytest.approx(head_loss.item(), abs=1e-5)
+    assert logged["dpo_loss"] == pytest.approx(policy_loss.item(), abs=1e-5)
+    assert logged["margin"] == pytest.approx((rewards[:3] - rewards[3:]).mean().item(), abs=1e-5)
+    assert logged["implicit_chosen_reward"] == pytest.approx(-0.15, abs=1e-5)
+    assert logged["implicit_margin"] == pytest.approx(-0.225, abs=1e-5)
+    assert logged["implicit_accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(("dph", "dpo"), [("separable", True), ("contrastive", False), ("none", True)])
+def test_a_few_steps_lower_the_loss_and_leave_the_base_alone(
+    base: Path, checkpoint: Path, tmp_path: Path, dph: str, dpo: bool
+) -> None:
+    chosen_settings = settings(dph=dph, dpo=dpo)
+    model = start_alignment(base, checkpoint, chosen_settings, 0, "cpu", torch.float32)
+    pairs = make_pairs(model.tokenizer, 4)
+    reference = reference_of(model, pairs) if dpo else None
+    before = {name: value.clone() for name, value in model.language_model.state_dict().items()}
+    objective = AlignmentObjective(model.train(), pairs, reference, chosen_settings)
+    groups = parameter_groups(model, chosen_settings)
+    facts = fit(groups, objective, 4, chosen_settings.training, 0, tmp_path / "metrics.jsonl", "test")
+    assert facts["last_loss"] < facts["first_loss"] - 0.02
+    after = model.language_model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("lora_" in name for name in changed)
+    assert (model.head is None) == (dph == "none")
+    model.save_pretrained(tmp_path / "aligned")
+    assert (tmp_path / "aligned" / "head.json").exists() == (dph != "none")
+
+
+def test_head_has_its_own_decay_and_learning_rate(base: Path, checkpoint: Path) -> None:
+    chosen_settings = settings(head_weight_decay=0.3, head_learning_rate=0.5)
+    model = start_alignment(base, checkpoint, chosen_settings, 0, "cpu", torch.float32)
+    backbone, head = parameter_groups(model, chosen_settings)
+    assert (head["weight_decay"], head["lr"]) == (0.3, 0.5)
+    assert "weight_decay" not in backbone
+    assert {id(p) for p in head["params"]} == {id(p) for p in model.head.parameters()}
+    assert all(parameter.requires_grad for parameter in backbone["params"])
+
+
+def test_head_gradient_reaches_the_adapter(base: Path, checkpoint: Path) -> None:
+    model = start_alignment(base, checkpoint, settings(dpo=False), 0, "cpu", torch.float32)
+    pairs = make_pairs(model.tokenizer, 2)
+    loss, logged = AlignmentObjective(model, pairs, None, settings(dpo=False))([0, 1])
+    loss.backward()
+    gradients = [p.grad for name, p in model.language_model.named_parameters() if "lora_B" in name]
+    assert all(gradient is not None and gradient.any() for gradient in gradients)
+    assert "dpo_loss" not in logged
+
+
+def test_impossible_runs(base: Path, checkpoint: Path) -> None:
+    with pytest.raises(PreftuneError, match="neither dph nor dpo"):
+        start_alignment(base, checkpoint, settings(dph="none", dpo=False), 0, "cpu", torch.float32)
+    model = make_model(base)
+    with pytest.raises(PreftuneError, match="reference log-probabilities"):
+        AlignmentObjective(model, make_pairs(model.tokenizer, 2), None, settings())

@@ -1,0 +1,226 @@
+"""Reward heads and the model around them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from preftune.errors import PreftuneError
+from preftune.files import read_json, write_json
+from preftune.preference.batches import Completion, collate_completions
+from preftune.preference.heads import HeadConfig, PreferenceModel, RewardHead, last_marker_positions, load_head
+from preftune.preference.poolers import POOLERS, build_pooler
+from preftune.settings import LoraSettings
+from preftune.training.checkpoints import new_policy
+from tests.tiny import tiny_language_model
+from tests.unit.preference.helpers import make_model, make_rows
+
+MARKER = 2
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_language_model(folder)
+    return folder
+
+
+def outputs(model: PreferenceModel, rows: list[Completion], extra_padding: int = 0):
+    batch = collate_completions(rows, MARKER)
+    pad = (0, extra_padding)
+    with torch.no_grad():
+        return model(
+            F.pad(batch.input_ids, pad, value=MARKER),
+            F.pad(batch.attention_mask, pad),
+            F.pad(batch.completion_mask, pad),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("identity", 8), ("bert", 8 + 72), ("t5", 8 + 72), ("swiglu_bert", 8 + 9 * 40 + 21 * 8), ("swiglu_t5", 8 + 9 * 40 + 21 * 8)],
+)
+def test_pooler_parameter_counts(name: str, count: int) -> None:
+    """Width d = 8, m = 20: identity d; affine d + d^2 + d; SwiGLU d + (d + 1) 2m + (m + 1) d."""
+    head = RewardHead(HeadConfig(name, 8, 20, MARKER))
+    assert sum(parameter.numel() for parameter in head.parameters()) == count
+
+
+def test_released_swiglu_size() -> None:
+    """d = 1536, m = 4096: 1536 * 8192 + 8192 + 4096 * 1536 + 1536 + 1536 = 18,885,632, the released head."""
+    with torch.device("meta"):
+        head = RewardHead(HeadConfig("swiglu_bert", 1536, 4096, MARKER))
+    assert sum(parameter.numel() for parameter in head.parameters()) == 18_885_632
+
+
+def test_poolers_compute_their_formulas() -> None:
+    hidden = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(build_pooler("identity", 8, 20)(hidden), hidden)
+    bert = build_pooler("bert", 8, 20)
+    torch.testing.assert_close(bert(hidden), torch.tanh(hidden @ bert.dense.weight.T + bert.dense.bias))
+    swiglu = build_pooler("swiglu_t5", 8, 20)
+    inner = hidden @ swiglu.expand.weight.T + swiglu.expand.bias
+    value, gate = inner[:, :20], inner[:, 20:]
+    expected = torch.tanh((value * gate * torch.sigmoid(gate)) @ swiglu.contract.weight.T + swiglu.contract.bias)
+    torch.testing.assert_close(swiglu(hidden), expected)
+
+
+@pytest.mark.parametrize("name", POOLERS)
+def test_dropout_only_while_training(name: str) -> None:
+    torch.manual_seed(0)
+    pooler = build_pooler(name, 8, 20, dropout=0.5)
+    hidden = torch.ones(4, 8)
+    assert not torch.equal(pooler.train()(hidden), pooler(hidden))
+    assert torch.equal(pooler.eval()(hidden), pooler(hidden))
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    head = RewardHead(HeadConfig("swiglu_bert", 64, 256, MARKER))
+    assert head.pooler.expand.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not head.pooler.expand.bias.any() and not head.pooler.contract.bias.any()
+    assert isinstance(head.heads["reward"], nn.Linear) and head.heads["reward"].bias is None
+
+
+def test_log_probabilities_equal_the_plain_model(base: Path) -> None:
+    """Against log-softmax of the whole model's logits, gathered token by token."""
+    model = make_model(base, head=False)
+    rows = make_rows(model.tokenizer, 5)
+    batch = collate_completions(rows, MARKER)
+    logps = outputs(model, rows).token_log_probabilities
+    for i, row in enumerate(rows):
+        ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
+        with torch.no_grad():
+            table = model.causal_lm(ids).logits.log_softmax(-1)[0]
+        expected = [table[t - 1, ids[0, t]].item() for t in range(len(row.prompt_ids), len(row))]
+        assert logps[i, len(row.prompt_ids) : len(row)].tolist() == pytest.approx(expected, abs=1e-5)
+        assert not logps[i][~batch.completion_mask[i]].any()
+
+
+def test_padding_and_batch_shape_change_nothing(base: Path) -> None:
+    model = make_model(base)
+    rows = make_rows(model.tokenizer, 6)
+    together = outputs(model, rows)
+    padded = outputs(model, rows, extra_padding=13)
+    sums = together.token_log_probabilities.sum(1)
+    torch.testing.assert_close(padded.token_log_probabilities.sum(1), sums, atol=1e-5, rtol=0)
+    torch.testing.assert_close(padded.rewards["reward"], together.rewards["reward"], atol=1e-5, rtol=0)
+    assert together.rewards["reward"].std() > 1e-3
+    for i, row in enumerate(rows):
+        alone = outputs(model, [row])
+        assert alone.token_log_probabilities.sum().item() == pytest.approx(sums[i].item(), abs=1e-5)
+        assert alone.rewards["reward"].item() == pytest.approx(together.rewards["reward"][i].item(), abs=1e-5)
+
+
+def test_pooling_position_with_right_padding_that_is_the_marker(base: Path) -> None:
+    """Row 0 ends with a newline after its last marker, row 1 with the marker itself; padding is the marker too."""
+    ids = torch.tensor([[1, 7, MARKER, 8, MARKER, 9], [1, 7, MARKER, MARKER, MARKER, MARKER]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+    assert last_marker_positions(ids, mask, MARKER).tolist() == [4, 2]
+    model = make_model(base, pooler="identity")
+    with torch.no_grad():
+        rewards = model(ids, mask).rewards["reward"]
+        hidden = model.causal_lm(ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1]
+    expected = model.head.heads["reward"](torch.stack([hidden[0, 4], hidden[1, 2]])).squeeze(1)
+    torch.testing.assert_close(rewards, expected, atol=1e-6, rtol=0)
+
+
+def test_a_row_without_marker_is_refused(base: Path) -> None:
+    model = make_model(base)
+    ids = torch.tensor([[1, 7, MARKER], [1, 7, MARKER]])
+    with pytest.raises(PreftuneError, match="row 1 of the batch holds no"):
+        model(ids, torch.tensor([[1, 1, 1], [1, 1, 0]]))
+
+
+def test_rewards_of_conversations(base: Path) -> None:
+    model = make_model(base)
+    ask = {"role": "user", "content": "Is the cup red?"}
+    conversations = [[ask, {"role": "assistant", "content": text}] for text in ("yes", "no the ball is blue", "no")]
+    rewards = model.rewards(conversations, batch=2)
+    for conversation, reward in zip(conversations, rewards, strict=True):
+        assert model.rewards([conversation]).item() == pytest.approx(reward.item(), abs=1e-5)
+    rows = make_rows(model.tokenizer, 1)
+    assert model._encode(conversations[0]).completion_ids[-1] == rows[0].completion_ids[-1] == MARKER
+    with pytest.raises(PreftuneError, match="assistant"):
+        model.rewards([[ask]])
+    with pytest.raises(PreftuneError, match="unknown reward head 'helpful'; this model's heads are: reward"):
+        model.rewards(conversations, name="helpful")
+
+
+def test_named_heads_share_one_pooler(base: Path) -> None:
+    plain = make_model(base, head=False)
+    model = PreferenceModel.with_new_head(plain.language_model, plain.tokenizer, names=("helpful", "honest"))
+    rewards = outputs(model.eval(), make_rows(model.tokenizer, 3)).rewards
+    assert set(rewards) == {"helpful", "honest"} and rewards["honest"].shape == (3,)
+    with pytest.raises(PreftuneError, match="unknown reward head 'None'"):
+        model._head_name(None)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
+def test_save_and_load(base: Path, tmp_path: Path, lora: LoraSettings | None) -> None:
+    policy, tokenizer = new_policy(base, lora, 0, "cpu", torch.float32)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if lora is None or "lora_B" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    model = PreferenceModel.with_new_head(policy, tokenizer, pooler="bert").eval()
+    rows = make_rows(tokenizer, 3)
+    expected = outputs(model, rows)
+    model.save_pretrained(tmp_path)
+    loaded = PreferenceModel.from_pretrained(tmp_path, base=base)
+    assert not any(parameter.requires_grad for parameter in loaded.language_model.parameters())
+    found = outputs(loaded, rows)
+    assert torch.equal(found.token_log_probabilities, expected.token_log_probabilities)
+    assert torch.equal(found.rewards["reward"], expected.rewards["reward"])
+    head = read_json(tmp_path / "head.json")
+    assert (head["pooler"], head["width"], head["names"], head["marker_id"]) == ("bert", 32, ["reward"], MARKER)
+
+
+def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path) -> None:
+    targets = ("v_proj", "q_proj", "o_proj", "k_proj")
+    policy, tokenizer = new_policy(base, LoraSettings(targets=targets), 0, "cpu", torch.float32)
+    PreferenceModel(policy, tokenizer).save_pretrained(tmp_path)
+    assert read_json(tmp_path / "adapter_config.json")["target_modules"] == sorted(targets)
+
+
+def test_adapter_initialisation_follows_the_seed(base: Path) -> None:
+    weights = [dict(new_policy(base, LoraSettings(), seed, "cpu", torch.float32)[0].named_parameters()) for seed in (1, 1, 2)]
+    name = next(name for name in weights[0] if "lora_A" in name)
+    assert torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(weights[0][name], weights[2][name])
+
+
+def test_damaged_or_foreign_heads(base: Path, tmp_path: Path) -> None:
+    model = make_model(base)
+    model.save_pretrained(tmp_path)
+    fields = read_json(tmp_path / "head.json")
+    write_json(tmp_path / "head.json", fields | {"width": 64})
+    with pytest.raises(PreftuneError, match="does not fit"):
+        load_head(tmp_path)
+    write_json(tmp_path / "head.json", fields | {"pooler": "mean"})
+    with pytest.raises(PreftuneError, match="unknown pooler 'mean'"):
+        load_head(tmp_path)
+    write_json(tmp_path / "head.json", {"pooler": "bert"})
+    with pytest.raises(PreftuneError, match="does not describe a reward head"):
+        load_head(tmp_path)
+    write_json(tmp_path / "head.json", fields)
+    (tmp_path / "head.safetensors").unlink()
+    with pytest.raises(PreftuneError, match=r"head\.safetensors is missing"):
+        load_head(tmp_path)
+
+
+def test_head_of_another_width_is_refused(base: Path) -> None:
+    model = make_model(base, head=False)
+    with pytest.raises(PreftuneError, match="saved for hidden size 48 but the language model's is 32"):
+        PreferenceModel(model.language_model, model.tokenizer, RewardHead(HeadConfig("identity", 48, 96, MARKER)))
+
+
+def test_adapter_errors(base: Path, tmp_path: Path) -> None:
+    policy, tokenizer = new_policy(base, LoraSettings(), 0, "cpu", torch.float32)
+    PreferenceModel(policy, tokenizer).save_pretrained(tmp_path)
+    with pytest.raises(PreftuneError, match="without its base model"):
+        PreferenceModel.from_pretrained(tmp_path)
+    with pytest.raises(PreftuneError, match="lora.targets"):
+        new_policy(base, LoraSettings(targets=("query",)), 0, "cpu", torch.float32)

@@ -1,0 +1,187 @@
+"""The objectives against values derived by hand.
+
+With s the logistic function and eps the label smoothing, differentiating
+    L_sep = -(1-eps) log s(r_w) - eps log s(-r_w) - eps log s(r_l) - (1-eps) log s(-r_l)
+    L_con = -(1-eps) log s(d) - eps log s(-d),  d = r_w - r_l
+and using (log s(x))' = 1 - s(x), (log s(-x))' = -s(x):
+    dL_sep/dr_w = s(r_w) - (1-eps),  dL_sep/dr_l = s(r_l) - eps,  dL_con/dr_w = s(d) - (1-eps) = -dL_con/dr_l.
+Both gradients vanish where s(.) = 1 - eps, that is at m = log((1-eps)/eps): r_w = m, r_l = -m, or d = m. There
+-(1-eps) log(1-eps) - eps log(eps) = H(eps) is left of each binary cross-entropy: 2 H and H.
+
+At r_w = r_l = 0 each log is -log 2, so L_sep = 2 log 2 = 1.386294 and L_con = log 2 = 0.693147 for every eps.
+At eps = 0.1, r_w = 1, r_l = -0.5 with softplus(x) = -log s(-x):
+    softplus(-1) = 0.313262, softplus(1) = 1.313262, softplus(-0.5) = 0.474077, softplus(0.5) = 0.974077,
+    L_sep = 0.9 * 0.313262 + 0.1 * 1.313262 + 0.1 * 0.974077 + 0.9 * 0.474077 = 0.937339,
+    d = 1.5: softplus(-1.5) = 0.201413, softplus(1.5) = 1.701413, L_con = 0.9 * 0.201413 + 0.1 * 1.701413 = 0.351413;
+    s(1) = 0.731059, s(-0.5) = 0.377541, s(1.5) = 0.817574, so
+    dL_sep = (-0.168941, 0.277541) and dL_con/dr_w = -0.082426.
+"""
+
+import math
+
+import pytest
+import torch
+
+from preftune.errors import PreftuneError
+from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
+
+OPTIMA = [(0.05, 2.944439, 0.397030, 0.198515), (0.10, 2.197225, 0.650166, 0.325083), (0.20, 1.386294, 1.000805, 0.500402)]
+DPH = [separable_dph_loss, contrastive_dph_loss]
+
+
+def pair(chosen: float, rejected: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([float(chosen)], requires_grad=True), torch.tensor([float(rejected)], requires_grad=True)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.05, 0.1, 0.2, 0.49])
+def test_values_at_zero(eps: float) -> None:
+    assert separable_dph_loss(*pair(0, 0), eps).item() == pytest.approx(1.386294, abs=1e-6)
+    assert contrastive_dph_loss(*pair(0, 0), eps).item() == pytest.approx(0.693147, abs=1e-6)
+
+
+def test_values_and_gradients_off_the_optimum() -> None:
+    chosen, rejected = pair(1.0, -0.5)
+    loss = separable_dph_loss(chosen, rejected, 0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.937339, abs=1e-6)
+    assert (chosen.grad.item(), rejected.grad.item()) == pytest.approx((-0.168941, 0.277541), abs=1e-6)
+    chosen, rejected = pair(1.0, -0.5)
+    loss = contrastive_dph_loss(chosen, rejected, 0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.351413, abs=1e-6)
+    assert (chosen.grad.item(), rejected.grad.item()) == pytest.approx((-0.082426, 0.082426), abs=1e-6)
+
+
+@pytest.mark.parametrize(("eps", "optimum", "separable", "contrastive"), OPTIMA)
+def test_optima(eps: float, optimum: float, separable: float, contrastive: float) -> None:
+    assert math.log((1 - eps) / eps) == pytest.approx(optimum, abs=1e-6)
+    chosen, rejected = pair(optimum, -optimum)
+    loss = separable_dph_loss(chosen, rejected, eps)
+    loss.backward()
+    assert loss.item() == pytest.approx(separable, abs=1e-6)
+    assert max(abs(chosen.grad.item()), abs(rejected.grad.item())) < 1e-6
+    chosen, rejected = pair(optimum + 3.0, 3.0)
+    loss = contrastive_dph_loss(chosen, rejected, eps)
+    loss.backward()
+    assert loss.item() == pytest.approx(contrastive, abs=1e-6)
+    assert max(abs(chosen.grad.item()), abs(rejected.grad.item())) < 1e-6
+
+
+def test_hessians() -> None:
+    """Separable: diag(s'(r_w), s'(r_l)); contrastive: s'(d) [[1, -1], [-1, 1]], with s' = s (1 - s)."""
+    point = (torch.tensor([0.3]), torch.tensor([-0.8]))
+
+    def slope(x: float) -> float:
+        s = 1 / (1 + math.exp(-x))
+        return s * (1 - s)
+
+    hessian = torch.autograd.functional.hessian(separable_dph_loss, point)
+    values = [[block.item() for block in row] for row in hessian]
+    assert values[0] == pytest.approx([slope(0.3), 0.0], abs=1e-6)
+    assert values[1] == pytest.approx([0.0, slope(-0.8)], abs=1e-6)
+    hessian = torch.autograd.functional.hessian(contrastive_dph_loss, point)
+    values = [[block.item() for block in row] for row in hessian]
+    assert values[0] == pytest.approx([slope(1.1), -slope(1.1)], abs=1e-6)
+    assert values[1] == pytest.approx([-slope(1.1), slope(1.1)], abs=1e-6)
+
+
+def test_contrastive_ignores_a_common_shift() -> None:
+    chosen, rejected = torch.tensor([0.2, -1.0]), torch.tensor([0.7, -3.0])
+    assert contrastive_dph_loss(chosen, rejected).item() == pytest.approx(
+        contrastive_dph_loss(chosen + 5, rejected + 5).item(), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("loss", DPH)
+def test_swapping_a_pair_equals_flipping_the_label(loss) -> None:
+    """Swapping the answers equals 1 - eps in place of eps: here written out, since eps above 0.5 is refused.
+
+    For L_con: L(r_l, r_w; eps) - L(r_w, r_l; eps) = (1 - 2 eps) d, and for L_sep (1 - 2 eps) (r_w - r_l) as well,
+    because log s(x) - log s(-x) = x.
+    """
+    chosen, rejected = torch.tensor([0.4]), torch.tensor([-1.1])
+    difference = loss(rejected, chosen, 0.1) - loss(chosen, rejected, 0.1)
+    assert difference.item() == pytest.approx(0.8 * 1.5, abs=1e-6)
+
+
+def test_separable_swap_symmetry() -> None:
+    """L_sep(r_w, r_l) = L_sep(-r_l, -r_w): the answers change places when both rewards change sign."""
+    chosen, rejected = torch.tensor([0.4, 2.0]), torch.tensor([-1.1, 0.5])
+    assert separable_dph_loss(chosen, rejected).item() == pytest.approx(
+        separable_dph_loss(-rejected, -chosen).item(), abs=1e-6
+    )
+
+
+def test_contrastive_of_implicit_rewards_is_cdpo() -> None:
+    """With r = beta (log pi - log pi_ref), r_w - r_l = beta Delta, so L_con is cDPO."""
+    generator = torch.Generator().manual_seed(0)
+    policy_w, policy_l, reference_w, reference_l = torch.randn(4, 6, generator=generator).unbind(0)
+    beta, eps = 0.3, 0.1
+    expected = contrastive_dph_loss(beta * (policy_w - reference_w), beta * (policy_l - reference_l), eps)
+    assert dpo_loss(policy_w, policy_l, reference_w, reference_l, beta, eps).item() == pytest.approx(
+        expected.item(), abs=1e-6
+    )
+
+
+def test_dpo_by_hand() -> None:
+    """Delta = (-3 - -5) - (-4 - -4) = 2; beta Delta = 0.2; L = softplus(-0.2) = 0.598139; eps 0.1 adds 0.1 * 0.2.
+
+    dL/d log pi(y_w) = -beta (1 - s(0.2)) = -0.1 * 0.450166 = -0.045017. At Delta = 0 the loss is log 2.
+    """
+    chosen, rejected = pair(-3.0, -5.0)
+    reference = (torch.tensor([-4.0]), torch.tensor([-4.0]))
+    loss = dpo_loss(chosen, rejected, *reference, beta=0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.598139, abs=1e-6)
+    assert (chosen.grad.item(), rejected.grad.item()) == pytest.approx((-0.045017, 0.045017), abs=1e-6)
+    smoothed = dpo_loss(chosen, rejected, *reference, beta=0.1, label_smoothing=0.1)
+    assert smoothed.item() == pytest.approx(0.618139, abs=1e-6)
+    assert dpo_loss(*reference, *reference).item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_mean_over_pairs() -> None:
+    chosen, rejected = torch.tensor([1.0, 0.0]), torch.tensor([-0.5, 0.0])
+    assert separable_dph_loss(chosen, rejected).item() == pytest.approx((0.937339 + 1.386294) / 2, abs=1e-6)
+    assert contrastive_dph_loss(chosen, rejected).item() == pytest.approx((0.351413 + 0.693147) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fp32_under_autocast_and_for_half_inputs(dtype: torch.dtype) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = separable_dph_loss(torch.tensor([1.0]), torch.tensor([-0.5]))
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(0.937339, abs=1e-6)
+    loss = contrastive_dph_loss(torch.tensor([1.0], dtype=dtype), torch.tensor([-0.5], dtype=dtype))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(0.351413, abs=1e-6)
+
+
+def test_extreme_rewards_stay_finite() -> None:
+    for loss in DPH:
+        value = loss(*pair(-1e4, 1e4), 0.0)
+        value.backward()
+        assert math.isfinite(value.item())
+
+
+@pytest.mark.parametrize("eps", [-0.01, 0.5, 1.0, math.nan])
+def test_bad_label_smoothing(eps: float) -> None:
+    rewards = torch.zeros(2)
+    for loss in DPH:
+        with pytest.raises(PreftuneError, match="label_smoothing"):
+            loss(rewards, rewards, eps)
+    with pytest.raises(PreftuneError, match="label_smoothing"):
+        dpo_loss(rewards, rewards, rewards, rewards, label_smoothing=eps)
+
+
+@pytest.mark.parametrize("beta", [0.0, -0.1, math.nan, math.inf])
+def test_bad_beta(beta: float) -> None:
+    rewards = torch.zeros(2)
+    with pytest.raises(PreftuneError, match="beta"):
+        dpo_loss(rewards, rewards, rewards, rewards, beta=beta)
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    with pytest.raises(PreftuneError, match="shapes"):
+        separable_dph_loss(torch.zeros(3), torch.zeros(3, 1))
+    with pytest.raises(PreftuneError, match="shapes"):
+        contrastive_dph_loss(torch.zeros(0), torch.zeros(0))

@@ -1,0 +1,174 @@
+# Context-PEFT: frozen image features once, then captioners, their captions and their perplexity.
+
+
+rule compute_features:
+    input:
+        encoder=RESOURCES + "/models/{encoder}",
+        raw=PLAN.raw("context_peft", "coco"),
+        images=CAPTIONING + "/data/captions",
+    output:
+        directory(CAPTIONING + "/features/{encoder}"),
+    log:
+        "logs/compute_features/{encoder}.log",
+    benchmark:
+        RESULTS + "/timings/compute_features/{encoder}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("compute_features"),
+        options=options("compute_features", "encoder"),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "encode every image once with {wildcards.encoder}"
+    shell:
+        "python workflow/scripts/compute_features.py "
+        "--encoder {input.encoder} --raw {input.raw} --images {input.images} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule train_captioner:
+    input:
+        base=model_folder(PLAN.config.context_peft.model),
+        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        captions=CAPTIONING + "/data/captions",
+    output:
+        directory(CAPTIONING + "/models/{run}/seed-{seed}"),
+    log:
+        "logs/train_captioner/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/train_captioner/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("train_captioner"),
+        options=options("train", "run", "seed"),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "train the captioner {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/train_captioner.py "
+        "--base {input.base} --features {input.features} --captions {input.captions} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule generate_captions:
+    input:
+        base=model_folder(PLAN.config.context_peft.model),
+        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        captions=CAPTIONING + "/data/captions",
+        model=CAPTIONING + "/models/{run}/seed-{seed}",
+    output:
+        CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
+    log:
+        "logs/generate_captions/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/generate_captions/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("generate_captions"),
+        options=lambda wildcards: PLAN.caption_step("generate_captions", wildcards.run, int(wildcards.seed)).options(DEVICE),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "caption the test images with {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/generate_captions.py "
+        "--base {input.base} --features {input.features} --captions {input.captions} "
+        "--model {input.model} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule evaluate_perplexity:
+    input:
+        base=model_folder(PLAN.config.context_peft.model),
+        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        captions=CAPTIONING + "/data/captions",
+        model=CAPTIONING + "/models/{run}/seed-{seed}",
+    output:
+        scores=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.json",
+        items=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.parquet",
+    log:
+        "logs/evaluate_perplexity/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/evaluate_perplexity/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("evaluate_perplexity"),
+        options=lambda wildcards: PLAN.caption_step("evaluate_perplexity", wildcards.run, int(wildcards.seed)).options(DEVICE),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "caption perplexity of {wildcards.run}, seed {wildcards.seed}, with the image and with a blank one"
+    shell:
+        "python workflow/scripts/evaluate_perplexity.py "
+        "--base {input.base} --features {input.features} --captions {input.captions} "
+        "--model {input.model} --output {output.scores} --items {output.items} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule evaluate_captions:
+    input:
+        captions=CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
+    output:
+        scores=CAPTIONING + "/scores/{run}/seed-{seed}/captions.json",
+        items=CAPTIONING + "/scores/{run}/seed-{seed}/captions.parquet",
+    log:
+        "logs/evaluate_captions/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/evaluate_captions/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/caption-metrics.yaml"
+    params:
+        code=code_digest("evaluate_captions"),
+        options=options("evaluate_captions", "run", "seed"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "BLEU, METEOR, ROUGE-L and CIDEr of {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/evaluate_captions.py "
+        "--captions {input.captions} --output {output.scores} --items {output.items} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule compute_attention:
+    input:
+        base=model_folder(PLAN.config.context_peft.model),
+        features=CAPTIONING + "/features/" + PLAN.encoder(ATTENTION.name),
+        captions=CAPTIONING + "/data/captions",
+        model=run_folder(ATTENTION.name, ATTENTION.seeds[0]),
+    output:
+        CAPTIONING + "/attention/maps.npz",
+    log:
+        "logs/compute_attention.log",
+    benchmark:
+        RESULTS + "/timings/compute_attention.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("compute_attention"),
+        options=options("compute_attention"),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "attention of caption words over image positions"
+    shell:
+        "python workflow/scripts/compute_attention.py "
+        "--base {input.base} --features {input.features} --captions {input.captions} "
+        "--model {input.model} --output {output} "
+        "{params.options} --threads {threads} --log {log}"

@@ -1,0 +1,74 @@
+# What all rules share: the validated plan, paths, and what the user sees at the start and at the end.
+import sys
+
+sys.path.insert(0, str(workflow.basedir) + "/src")
+
+from preftune.errors import PreftuneError
+from preftune.provenance.digest import code_digest
+from preftune.workflow.console import announce_plan, explain_log, summarise_results
+from preftune.workflow.targets import Targets, load_plan
+
+try:
+    PLAN = load_plan(config, workflow.configfiles)
+    TARGETS = Targets(PLAN)
+    TARGETS.selected()
+except PreftuneError as error:
+    sys.exit(f"error: {error}")
+
+DEVICE = PLAN.config.device
+GPU = 0 if DEVICE == "cpu" or PLAN.config.scale == "demo" else 1
+ATTENTION = PLAN.run(PLAN.config.context_peft.attention.run)
+RESULTS = PLAN.config.results
+RESOURCES = PLAN.config.resources
+DPH = f"{RESULTS}/dph"
+CAPTIONING = f"{RESULTS}/context_peft"
+
+
+wildcard_constraints:
+    paper="dph|context_peft",
+    run=r"[a-z0-9-]+",
+    seed=r"\d+",
+    task=r"[a-z0-9-]+",
+    table=r"[a-z0-9_]+",
+    dataset=r"[a-z0-9-]+",
+    model=r"[a-z0-9.-]+",
+    encoder=r"[a-z0-9.-]+",
+
+
+def targets():
+    return TARGETS.selected()
+
+
+def announce():
+    announce_plan(PLAN, TARGETS)
+
+
+def summarise():
+    summarise_results(PLAN, TARGETS)
+
+
+def explain_failure(log):
+    explain_log(log)
+
+
+def model_folder(name):
+    return f"{RESOURCES}/models/{name}"
+
+
+def run_folder(run, seed):
+    return f"{RESULTS}/{PLAN.run(run).paper}/models/{run}/seed-{seed}"
+
+
+def parent_folder(wildcards):
+    run = PLAN.run(wildcards.run)
+    return run_folder(run.parent, PLAN.parent_seed(run, int(wildcards.seed)))
+
+
+def options(method, *names):
+    """The job's settings, seed, device and identity as words of a command line, for the rule's wildcards."""
+
+    def of(wildcards):
+        values = [int(wildcards[name]) if name == "seed" else wildcards[name] for name in names]
+        return getattr(PLAN, method)(*values).options(DEVICE)
+
+    return of

@@ -1,0 +1,43 @@
+# The only rules that use a network.
+
+
+rule fetch_model:
+    output:
+        directory(RESOURCES + "/models/{model}"),
+    log:
+        "logs/fetch_model/{model}.log",
+    benchmark:
+        RESULTS + "/timings/fetch_model/{model}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("fetch_model"),
+        options=options("fetch_model", "model"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    message:
+        "fetch and verify the model {wildcards.model}"
+    shell:
+        "python workflow/scripts/fetch_model.py --output {output} {params.options} --log {log}"
+
+
+rule fetch_dataset:
+    output:
+        directory(RESOURCES + "/data/" + ("packages" if PLAN.config.data == "embedded" else "hub") + "/{dataset}"),
+    log:
+        "logs/fetch_dataset/{dataset}.log",
+    benchmark:
+        RESULTS + "/timings/fetch_dataset/{dataset}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("fetch_dataset"),
+        options=options("fetch_dataset", "dataset"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "fetch and verify the data set {wildcards.dataset}"
+    shell:
+        "python workflow/scripts/fetch_dataset.py --output {output} {params.options} --log {log}"

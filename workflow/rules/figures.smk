@@ -1,0 +1,209 @@
+# Figures: matplotlib only; one rule a figure.
+
+
+rule plot_loss_landscape:
+    output:
+        png=RESULTS + "/dph/figures/loss_landscape.png",
+        pdf=RESULTS + "/dph/figures/loss_landscape.pdf",
+    log:
+        "logs/plot_loss_landscape.log",
+    benchmark:
+        RESULTS + "/timings/plot_loss_landscape.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_loss_landscape"),
+        options=lambda wildcards: PLAN.plot("plot_loss_landscape", "dph").options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: the losses and their optimal margins"
+    shell:
+        "python workflow/scripts/plot_loss_landscape.py "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_training_curves:
+    input:
+        models=lambda wildcards: TARGETS.models(wildcards.paper),
+    output:
+        png=RESULTS + "/{paper}/figures/training_curves.png",
+        pdf=RESULTS + "/{paper}/figures/training_curves.pdf",
+    log:
+        "logs/plot_training_curves/{paper}.log",
+    benchmark:
+        RESULTS + "/timings/plot_training_curves/{paper}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_training_curves"),
+        options=lambda wildcards: PLAN.plot("plot_training_curves", wildcards.paper).options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: training curves of {wildcards.paper}"
+    shell:
+        "python workflow/scripts/plot_training_curves.py --models {input.models} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_task_scores:
+    input:
+        scores=TARGETS.scores("dph"),
+    output:
+        png=RESULTS + "/dph/figures/task_scores.png",
+        pdf=RESULTS + "/dph/figures/task_scores.pdf",
+    log:
+        "logs/plot_task_scores.log",
+    benchmark:
+        RESULTS + "/timings/plot_task_scores.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_task_scores"),
+        options=lambda wildcards: PLAN.plot("plot_task_scores", "dph").options(DEVICE),
+        scores=RESULTS + "/dph/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: accuracy of every system on every task"
+    shell:
+        "python workflow/scripts/plot_task_scores.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_adaptors:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/adaptors.png",
+        pdf=RESULTS + "/context_peft/figures/adaptors.pdf",
+    log:
+        "logs/plot_adaptors.log",
+    benchmark:
+        RESULTS + "/timings/plot_adaptors.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_adaptors"),
+        options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(DEVICE),
+        scores=RESULTS + "/context_peft/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: perplexity by adaptor"
+    shell:
+        "python workflow/scripts/plot_adaptors.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_encoders:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/encoders.png",
+        pdf=RESULTS + "/context_peft/figures/encoders.pdf",
+    log:
+        "logs/plot_encoders.log",
+    benchmark:
+        RESULTS + "/timings/plot_encoders.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_encoders"),
+        options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(DEVICE),
+        scores=RESULTS + "/context_peft/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: perplexity by encoder"
+    shell:
+        "python workflow/scripts/plot_encoders.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_rank_sweep:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/rank_sweep.png",
+        pdf=RESULTS + "/context_peft/figures/rank_sweep.pdf",
+    log:
+        "logs/plot_rank_sweep.log",
+    benchmark:
+        RESULTS + "/timings/plot_rank_sweep.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_rank_sweep"),
+        options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(DEVICE),
+        scores=RESULTS + "/context_peft/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: perplexity by rank"
+    shell:
+        "python workflow/scripts/plot_rank_sweep.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_attention:
+    input:
+        attention=CAPTIONING + "/attention/maps.npz",
+        images=PLAN.raw("context_peft", "coco"),
+        index=CAPTIONING + "/data/captions",
+    output:
+        png=RESULTS + "/context_peft/figures/attention.png",
+        pdf=RESULTS + "/context_peft/figures/attention.pdf",
+    log:
+        "logs/plot_attention.log",
+    benchmark:
+        RESULTS + "/timings/plot_attention.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_attention"),
+        options=lambda wildcards: PLAN.plot("plot_attention", "context_peft").options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: where caption words look"
+    shell:
+        "python workflow/scripts/plot_attention.py --attention {input.attention} --images {input.images} --index {input.index} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_gallery:
+    input:
+        captions=TARGETS.captions(),
+        images=PLAN.raw("context_peft", "coco"),
+    output:
+        png=RESULTS + "/context_peft/figures/gallery.png",
+        pdf=RESULTS + "/context_peft/figures/gallery.pdf",
+    log:
+        "logs/plot_gallery.log",
+    benchmark:
+        RESULTS + "/timings/plot_gallery.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("plot_gallery"),
+        options=lambda wildcards: PLAN.plot("plot_gallery", "context_peft").options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "figure: images with their captions"
+    shell:
+        "python workflow/scripts/plot_gallery.py --captions {input.captions} --images {input.images} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"

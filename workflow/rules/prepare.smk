@@ -1,0 +1,151 @@
+# Raw rows: generated or taken from a folder, checked, and brought into data sets and training mixes.
+
+
+rule generate_language_data:
+    input:
+        dialogues=RESOURCES + "/data/packages/dialogues",
+    output:
+        directory(RESOURCES + "/data/language"),
+    log:
+        "logs/generate_language_data.log",
+    benchmark:
+        RESULTS + "/timings/generate_language_data.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("generate_language_data"),
+        options=options("generate_language_data"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "write the embedded language data"
+    shell:
+        "python workflow/scripts/generate_language_data.py "
+        "--dialogues {input.dialogues} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule generate_scenes:
+    output:
+        directory(RESOURCES + "/data/scenes"),
+    log:
+        "logs/generate_scenes.log",
+    benchmark:
+        RESULTS + "/timings/generate_scenes.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("generate_scenes"),
+        options=options("generate_scenes"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "draw the embedded scenes and their captions"
+    shell:
+        "python workflow/scripts/generate_scenes.py "
+        "--output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule prepare_dataset:
+    input:
+        raw=lambda wildcards: PLAN.raw("dph", wildcards.dataset),
+    output:
+        directory(DPH + "/data/{dataset}"),
+    log:
+        "logs/prepare_dataset/{dataset}.log",
+    benchmark:
+        RESULTS + "/timings/prepare_dataset/{dataset}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("prepare_dataset"),
+        options=options("prepare_dataset", "dataset"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "check and prepare {wildcards.dataset}"
+    shell:
+        "python workflow/scripts/prepare_dataset.py "
+        "--raw {input.raw} --dataset {wildcards.dataset} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule prepare_sft_mix:
+    input:
+        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("sft_mix")),
+        tokenizer=model_folder(PLAN.config.dph.model),
+    output:
+        directory(DPH + "/data/sft-mix"),
+    log:
+        "logs/prepare_sft_mix.log",
+    benchmark:
+        RESULTS + "/timings/prepare_sft_mix.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("prepare_sft_mix"),
+        options=lambda wildcards: PLAN.prepare_mix("sft_mix").options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "draw and tokenise the SFT mix"
+    shell:
+        "python workflow/scripts/prepare_sft_mix.py "
+        "--datasets {input.datasets} --tokenizer {input.tokenizer} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule prepare_preference_mix:
+    input:
+        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("preference_mix")),
+        tokenizer=model_folder(PLAN.config.dph.model),
+    output:
+        directory(DPH + "/data/preference-mix"),
+    log:
+        "logs/prepare_preference_mix.log",
+    benchmark:
+        RESULTS + "/timings/prepare_preference_mix.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("prepare_preference_mix"),
+        options=lambda wildcards: PLAN.prepare_mix("preference_mix").options(DEVICE),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "draw and tokenise the preference pairs"
+    shell:
+        "python workflow/scripts/prepare_preference_mix.py "
+        "--datasets {input.datasets} --tokenizer {input.tokenizer} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule prepare_captions:
+    input:
+        raw=PLAN.raw("context_peft", "coco"),
+    output:
+        directory(CAPTIONING + "/data/captions"),
+    log:
+        "logs/prepare_captions.log",
+    benchmark:
+        RESULTS + "/timings/prepare_captions.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("prepare_captions"),
+        options=options("prepare_captions"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+    message:
+        "check the images and their captions"
+    shell:
+        "python workflow/scripts/prepare_captions.py "
+        "--raw {input.raw} --output {output} "
+        "{params.options} --threads {threads} --log {log}"

@@ -1,0 +1,58 @@
+# Supervised fine-tuning, and the reference log-probabilities of its models: computed once, shared by all that follow.
+
+
+rule train_sft:
+    input:
+        base=model_folder(PLAN.config.dph.model),
+        data=DPH + "/data/sft-mix",
+    output:
+        directory(DPH + "/models/{run}/seed-{seed}"),
+    wildcard_constraints:
+        run="|".join(run.name for run in PLAN.runs("dph", "sft")) or "none",
+    log:
+        "logs/train_sft/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/train_sft/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("train_sft"),
+        options=options("train", "run", "seed"),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "fine-tune {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/train_sft.py "
+        "--base {input.base} --data {input.data} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule compute_reference:
+    input:
+        base=model_folder(PLAN.config.dph.model),
+        model=DPH + "/models/{run}/seed-{seed}",
+        data=DPH + "/data/preference-mix",
+    output:
+        directory(DPH + "/reference/{run}/seed-{seed}"),
+    log:
+        "logs/compute_reference/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/compute_reference/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=code_digest("compute_reference"),
+        options=options("compute_reference", "run", "seed"),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
+    message:
+        "reference log-probabilities of {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/compute_reference.py "
+        "--base {input.base} --model {input.model} --data {input.data} --output {output} "
+        "{params.options} --threads {threads} --log {log}"

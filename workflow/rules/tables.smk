@@ -1,0 +1,90 @@
+# Tables: pandas and statistics only, nothing is trained or scored here.
+
+
+rule tabulate_scores:
+    input:
+        cells="config/cells.tsv",
+        scores=lambda wildcards: TARGETS.scores(wildcards.paper),
+    output:
+        csv=RESULTS + "/{paper}/tables/{table}.csv",
+        markdown=RESULTS + "/{paper}/tables/{table}.md",
+        latex=RESULTS + "/{paper}/tables/{table}.tex",
+        audit=RESULTS + "/{paper}/tables/{table}.audit.json",
+    wildcard_constraints:
+        table="(?!claims)[a-z0-9_]+",
+    log:
+        "logs/tabulate_scores/{paper}/{table}.log",
+    benchmark:
+        RESULTS + "/timings/tabulate_scores/{paper}-{table}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("tabulate_scores"),
+        options=lambda wildcards: PLAN.tabulate("tabulate_scores", wildcards.paper).options(DEVICE),
+        scores=lambda wildcards: f"{RESULTS}/{wildcards.paper}/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "table {wildcards.table} of {wildcards.paper}"
+    shell:
+        "python workflow/scripts/tabulate_scores.py --cells {input.cells} --table {wildcards.table} "
+        "--scores {params.scores} --output {output.csv} --markdown {output.markdown} "
+        "--latex {output.latex} --audit {output.audit} {params.options} --log {log}"
+
+
+rule tabulate_claims:
+    input:
+        claims="config/claims.tsv",
+        scores=lambda wildcards: TARGETS.scores(wildcards.paper),
+    output:
+        csv=RESULTS + "/{paper}/tables/claims.csv",
+        markdown=RESULTS + "/{paper}/tables/claims.md",
+        latex=RESULTS + "/{paper}/tables/claims.tex",
+        audit=RESULTS + "/{paper}/tables/claims.audit.json",
+    log:
+        "logs/tabulate_claims/{paper}.log",
+    benchmark:
+        RESULTS + "/timings/tabulate_claims/{paper}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("tabulate_claims"),
+        options=lambda wildcards: PLAN.tabulate("tabulate_claims", wildcards.paper).options(DEVICE),
+        scores=lambda wildcards: f"{RESULTS}/{wildcards.paper}/scores",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "claims of {wildcards.paper}, tested"
+    shell:
+        "python workflow/scripts/tabulate_claims.py --claims {input.claims} --scores {params.scores} "
+        "--output {output.csv} --markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
+        "{params.options} --log {log}"
+
+
+rule export_report:
+    input:
+        TARGETS.report_inputs(),
+        template="workflow/report/report.html.j2",
+        deviations="docs/deviations.md",
+    output:
+        RESULTS + "/report.html",
+    log:
+        "logs/export_report.log",
+    benchmark:
+        RESULTS + "/timings/export_report.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("export_report"),
+        options=lambda wildcards: PLAN.report().options(DEVICE),
+        results=RESULTS,
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "the report"
+    shell:
+        "python workflow/scripts/export_report.py --results {params.results} --output {output} "
+        "{params.options} --log {log}"

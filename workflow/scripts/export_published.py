@@ -1,0 +1,35 @@
+"""Copy the tables, charts and records of a finished run to results/published/<scale> and into the README.
+
+Input: a results folder. Output: the published folder, replaced as a whole, and the README's text between each
+`<!-- generated:<paper>/<table> -->` and the next `<!-- /generated -->`.
+"""
+
+from pathlib import Path
+
+import _repo  # noqa: F401
+from preftune.files import atomic_write_text
+from preftune.step import Step, step_parser
+from preftune.tables.publish import copy_files, fill_markers, read_blocks, select_files
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Publish one scale's results."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="results folder of the scale")
+    parser.add_argument("--destination", type=Path, required=True, help="folder below results/published")
+    parser.add_argument("--readme", type=Path, help="README whose generated tables are replaced")
+    with Step.start(parser, argv, rule="export_published", outputs=("destination",)) as step:
+        results, readme = step.arguments.results, step.arguments.readme
+        files = select_files(results)
+        # The README is checked before anything is replaced and written last.
+        text = None
+        if readme is not None:
+            text = fill_markers(readme.read_text(encoding="utf-8"), read_blocks(results), str(readme))
+        copy_files(results, files, step.out("destination"))
+        step.note(files=len(files))
+    if text is not None and readme is not None:
+        atomic_write_text(readme, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Check captioned images in COCO's layout and list them: images.parquet and captions.parquet.
+
+Input: a folder with annotations/captions_<source>.json and <source>/<file>, or with these below coco/.
+Output: a folder with the two tables; the images stay where they are.
+"""
+
+from pathlib import Path
+
+import _repo  # noqa: F401
+import pandas as pd
+from preftune.data.coco import read_captioned_images
+from preftune.settings import CaptionDataSettings
+from preftune.step import Step, step_parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read, check and write all splits."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--raw", type=Path, required=True, help="folder of the captioned images")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the two tables")
+    with Step.start(parser, argv, rule="prepare_captions", inputs=("raw",)) as step:
+        settings = step.settings(CaptionDataSettings)
+        found = read_captioned_images(
+            step.arguments.raw,
+            dict(settings.splits),
+            dict(settings.limit),
+            settings.validation_fraction,
+            step.arguments.seed,
+        )
+        folder = step.out()
+        folder.mkdir()
+        images = pd.DataFrame(found.images)
+        images.to_parquet(folder / "images.parquet", index=False)
+        pd.DataFrame(found.captions).to_parquet(folder / "captions.parquet", index=False)
+        counts = images["split"].value_counts().to_dict()
+        step.note(images=counts, captions=len(found.captions), converted_to_rgb=found.converted_to_rgb)
+        if found.size_differs:
+            step.warn(f"{found.size_differs} images have another size than their annotation says; the file's is used.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Draw the preference mix (preference pairs: a prompt, the right answer, a wrong one) from prepared data sets, as token ids.
+
+Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder (`load_from_disk`).
+"""
+
+from functools import partial
+from pathlib import Path
+
+import _repo  # noqa: F401
+from datasets import Dataset
+from preftune.data.mixes import PREFERENCE_FEATURES, collect_pools, draw_mix, preference_example
+from preftune.data.tokenizers import load_tokenizer
+from preftune.settings import MixSettings
+from preftune.step import Step, step_parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the mix."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--datasets", type=Path, nargs="+", required=True, help="prepared data set folders")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="model folder with the tokenizer")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    with Step.start(parser, argv, rule="prepare_preference_mix", inputs=("datasets", "tokenizer")) as step:
+        arguments = step.arguments
+        settings = step.settings(MixSettings)
+        encode = partial(preference_example, load_tokenizer(arguments.tokenizer))
+        folders = {folder.name: folder for folder in arguments.datasets}
+        pools = collect_pools(settings.tasks, folders, "preference")
+        mix = draw_mix(pools, settings.examples, settings.max_tokens, arguments.seed, encode)
+        Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES).save_to_disk(step.out())
+        step.note(**mix.facts())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Make one table from score files: every cell of the registry, with interval, n, the published number and a verdict.
+
+Input: the registry of cells and the scores of the runs (files, or folders that hold `<run>/seed-<n>/<name>.json` and
+`.parquet`). Output: the table as csv (one row a cell), Markdown and LaTeX, and the cell records (JSON).
+"""
+
+from pathlib import Path
+
+import _repo  # noqa: F401
+from preftune.errors import PreftuneError
+from preftune.files import atomic_write_text, write_json
+from preftune.settings import TableSettings
+from preftune.step import Step, step_parser
+from preftune.tables.assemble import Setting, build_records
+from preftune.tables.cells import TABLES, CellRecord, read_cells
+from preftune.tables.lists import LIST_TABLES, list_records
+from preftune.tables.render import render_csv, render_latex, render_markdown
+from preftune.tables.scores import ScoreStore
+
+
+def make_records(table: str, cells: Path, scores: list[Path], settings: TableSettings) -> list[CellRecord]:
+    """Records of a table of the paper: from the registry, or from the runs where nothing is published."""
+    if table not in TABLES[settings.paper]:
+        names = ", ".join(TABLES[settings.paper])
+        raise PreftuneError(f"--table: {settings.paper} has no table {table}: give one of {names}.")
+    store = ScoreStore(scores, settings.runs)
+    setting = Setting(settings.scale, settings.data)
+    if table in LIST_TABLES:
+        return list_records(table, settings.runs, store, setting)
+    return build_records([cell for cell in read_cells(cells) if cell.table == table], store, setting)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Build and write one table."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--cells", type=Path, required=True, help="registry of cells (config/cells.tsv)")
+    parser.add_argument("--table", required=True, help="name of the table")
+    parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
+    parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
+    parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
+    parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
+    parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
+    outputs = ("output", "markdown", "latex", "audit")
+    with Step.start(
+        parser, argv, rule="tabulate_scores", inputs=("cells", "scores"), outputs=outputs
+    ) as step:
+        settings = step.settings(TableSettings)
+        table = step.arguments.table
+        setting = Setting(settings.scale, settings.data)
+        records = make_records(table, step.arguments.cells, step.arguments.scores, settings)
+        atomic_write_text(step.out(), render_csv(records, setting))
+        atomic_write_text(step.out("markdown"), render_markdown(table, records, setting))
+        atomic_write_text(step.out("latex"), render_latex(table, records, setting))
+        write_json(step.out("audit"), [record.as_json() for record in records])
+        step.note(cells=len(records), measured=sum(record.value is not None for record in records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Supervised fine-tuning on the answers of the SFT mix.
+
+Inputs: a base model folder and the prepared mix. Output: a PEFT adapter folder (or a whole model, without lora) with
+`metrics.jsonl`, one row a step.
+"""
+
+import _repo  # noqa: F401
+from pathlib import Path
+
+from preftune.models.language import resolve_device, resolve_dtype
+from preftune.preference.data import read_completions
+from preftune.preference.heads import PreferenceModel
+from preftune.settings import SftSettings
+from preftune.step import Step, step_parser
+from preftune.training.checkpoints import count_parameters, new_policy, trainable_parameters
+from preftune.training.loop import fit
+from preftune.training.sft import SftObjective
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = step_parser(__doc__)
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
+    parser.add_argument("--data", type=Path, required=True, help="prepared SFT mix")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the fine-tuned model")
+    with Step.start(parser, argv, rule="train_sft", inputs=("base", "data")) as step:
+        train(step)
+
+
+def train(step: Step) -> None:
+    """Fine-tune and write the model."""
+    arguments, settings = step.arguments, step.settings(SftSettings)
+    rows = read_completions(arguments.data)
+    device = resolve_device(arguments.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    policy, tokenizer = new_policy(arguments.base, settings.lora, arguments.seed, device, dtype)
+    model = PreferenceModel(policy, tokenizer).train()
+    output = step.out()
+    output.mkdir(parents=True)
+    facts = fit(
+        trainable_parameters(model),
+        SftObjective(model, rows),
+        len(rows),
+        settings.training,
+        arguments.seed,
+        output / "metrics.jsonl",
+        "SFT",
+    )
+    model.save_pretrained(output)
+    step.note(**facts, **count_parameters(model), dtype=str(dtype), rows=len(rows))
+
+
+if __name__ == "__main__":
+    main()
