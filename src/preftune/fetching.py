@@ -65,6 +65,8 @@ def check_hash(path: Path, expected: str | None, what: str) -> None:
 
 def fetch_from_hub(source: Source, scratch: Path, repo_type: str) -> tuple[Path, dict[str, Any]]:
     """Take a snapshot of a hub repository at its revision (where none is pinned: the head, recorded)."""
+    if source.repo is None:
+        raise PreftuneError(f"{source.name} is not on the hub: get its official archives, place their files in a folder and set data: local and data_root.")
     os.environ["HF_HUB_OFFLINE"] = "0"
     import huggingface_hub
     from huggingface_hub import constants

@@ -201,7 +201,6 @@ class Source(Settings):
     member: str | None = Field(default=None, description="a file in the wheel, or a folder ending in /")
     member_sha256: str | None = None
     repo: str | None = None
-    config: str | None = Field(default=None, description="the hub data set's configuration")
     revision: str | None = Field(default=None, description="null: the head, resolved and recorded")
     patterns: tuple[str, ...] = Field(default=(), strict=False, description="files of the repository to take")
     path: str | None = None
@@ -214,4 +213,9 @@ class ModelSource(Source):
 
 
 class DatasetSource(Source):
-    """The source of a data set's raw files."""
+    """The source of a data set's raw files; on the hub, which of its splits stands for which file of the raw layout."""
+
+    configuration: str | None = Field(default=None, description="the hub data set's configuration")
+    splits: dict[str, str] = Field(default_factory=dict, description="our split -> the hub's")
+    files: dict[str, str] = Field(default_factory=dict, description="our split -> file of the raw layout")
+    urls: dict[str, str] = Field(default_factory=dict, description="official archives, to be placed by hand")

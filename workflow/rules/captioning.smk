@@ -95,7 +95,7 @@ rule evaluate_perplexity:
         model=CAPTIONING + "/models/{run}/seed-{seed}",
     output:
         scores=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.json",
-        items=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.parquet",
+        details=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.parquet",
     log:
         "logs/evaluate_perplexity/{run}/seed-{seed}.log",
     benchmark:
@@ -114,7 +114,7 @@ rule evaluate_perplexity:
     shell:
         "python workflow/scripts/evaluate_perplexity.py "
         "--base {input.base} --features {input.features} --captions {input.captions} "
-        "--model {input.model} --output {output.scores} --items {output.items} "
+        "--model {input.model} --output {output.scores} --items {output.details} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -123,7 +123,7 @@ rule evaluate_captions:
         captions=CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
     output:
         scores=CAPTIONING + "/scores/{run}/seed-{seed}/captions.json",
-        items=CAPTIONING + "/scores/{run}/seed-{seed}/captions.parquet",
+        details=CAPTIONING + "/scores/{run}/seed-{seed}/captions.parquet",
     log:
         "logs/evaluate_captions/{run}/seed-{seed}.log",
     benchmark:
@@ -140,7 +140,7 @@ rule evaluate_captions:
         "BLEU, METEOR, ROUGE-L and CIDEr of {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/evaluate_captions.py "
-        "--captions {input.captions} --output {output.scores} --items {output.items} "
+        "--captions {input.captions} --output {output.scores} --items {output.details} "
         "{params.options} --threads {threads} --log {log}"
 
 

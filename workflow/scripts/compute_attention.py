@@ -1,8 +1,9 @@
 """Attention of caption tokens to the image grid in one layer, for a few images of the test split.
 
 Input: the language model folder it was trained on, image features, prepared captions, the captioner's folder.
-Output: an .npz with maps [images, longest, grid, grid] (summed over heads, 0 after the caption's end), lengths
-[images], image_ids [images], files [images], tokens [images, longest] (text of each caption token), layer.
+Output: an .npz with maps [images, longest, grid, grid] (summed over heads, 0 after the caption's end),
+lengths [images], image_ids [images], files [images], tokens [images, longest] (text of each caption token),
+layer.
 """
 
 from pathlib import Path
@@ -54,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
         words = [[tokenizer.decode([token]) for token in row] + [""] * (longest - len(row)) for row in ids]
         with step.out().open("wb") as stream:
             np.savez(
-                stream, maps=stack_maps(maps), lengths=np.array([len(row) for row in ids]), layer=settings.layer,
-                image_ids=np.array(images.image_ids), files=np.array(images.files), tokens=np.array(words),
+                stream, maps=stack_maps(maps), lengths=np.array([len(row) for row in ids]),
+                layer=settings.layer, image_ids=np.array(images.image_ids), files=np.array(images.files),
+                tokens=np.array(words),
             )  # fmt: skip
         step.note(images=len(images), truncated=truncated, layer=settings.layer, attention="eager")
 

@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     """Load the encoder and encode all images."""
     parser = step_parser(__doc__)
     parser.add_argument("--encoder", type=Path, required=True, help="encoder folder")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the files of images.parquet are relative to")
+    parser.add_argument(
+        "--raw", type=Path, required=True, help="folder that the files of images.parquet are relative to"
+    )
     parser.add_argument("--images", type=Path, required=True, help="folder with images.parquet")
     parser.add_argument("--output", type=Path, required=True, help="folder of the features")
     with Step.start(parser, argv, rule="compute_features", inputs=("encoder", "raw", "images")) as step:

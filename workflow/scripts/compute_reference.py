@@ -1,7 +1,8 @@
 """Log-probabilities of the preference mix under the SFT model, the frozen reference of DPO, computed once.
 
-Inputs: a base model folder, the SFT checkpoint and the prepared preference mix. Output: a folder with `logps.parquet`
-(example_id, chosen_logp, rejected_logp: sums in nats with `<|im_end|>`, chosen_tokens, rejected_tokens).
+Inputs: a base model folder, the SFT checkpoint and the prepared preference mix. Output: a folder with
+`logps.parquet` (example_id, chosen_logp, rejected_logp: sums in nats with `<|im_end|>`, chosen_tokens,
+rejected_tokens).
 """
 
 import _repo  # noqa: F401

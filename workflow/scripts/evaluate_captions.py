@@ -1,6 +1,7 @@
 """Score generated captions: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, and CIDEr with the captions shuffled.
 
-Input: JSON Lines with image_id, caption and references. Output: the corpus scores (JSON) and each image's (Parquet).
+Input: JSON Lines with image_id, caption and references. Output: the corpus scores (JSON) and each image's
+(Parquet).
 """
 
 from pathlib import Path
@@ -26,7 +27,9 @@ def read_captions(path: Path) -> tuple[dict[int, list[str]], dict[int, str]]:
     for number, row in enumerate(read_jsonl(path), start=1):
         check_row(path, number, row)
         if row["image_id"] in candidates:
-            raise PreftuneError(f"{path}, row {number}: image {row['image_id']} has a caption already: remove one row.")
+            raise PreftuneError(
+                f"{path}, row {number}: image {row['image_id']} has a caption already: remove one row."
+            )
         candidates[row["image_id"]] = row["caption"]
         references[row["image_id"]] = row["references"]
     return references, candidates
@@ -52,12 +55,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--captions", type=Path, required=True, help="captions to score (.jsonl)")
     parser.add_argument("--output", type=Path, required=True, help="corpus scores (.json)")
     parser.add_argument("--items", type=Path, required=True, help="scores of each image (.parquet)")
-    with Step.start(parser, argv, rule="evaluate_captions", inputs=("captions",), outputs=("output", "items")) as step:
+    with Step.start(
+        parser, argv, rule="evaluate_captions", inputs=("captions",), outputs=("output", "items")
+    ) as step:
         references, candidates = read_captions(step.arguments.captions)
         report, columns = score_captions(references, candidates, step.arguments.seed)
         write_json(step.out(), report)
         pd.DataFrame(columns)[COLUMNS].to_parquet(step.out("items"), index=False)
-        step.note(images=len(candidates), empty_captions=sum(not text.strip() for text in candidates.values()))
+        step.note(
+            images=len(candidates), empty_captions=sum(not text.strip() for text in candidates.values())
+        )
 
 
 if __name__ == "__main__":

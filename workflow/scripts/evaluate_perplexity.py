@@ -25,9 +25,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--captions", type=Path, required=True, help="folder of the prepared captions")
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained captioner")
     parser.add_argument("--output", type=Path, required=True, help="JSON of the corpus figures")
-    parser.add_argument("--items", type=Path, required=True, help="parquet table of the captions' log-likelihoods")
+    parser.add_argument(
+        "--items", type=Path, required=True, help="parquet table of the captions' log-likelihoods"
+    )
     inputs = ("base", "features", "captions", "model")
-    with Step.start(parser, argv, rule="evaluate_perplexity", inputs=inputs, outputs=("output", "items")) as step:
+    with Step.start(
+        parser, argv, rule="evaluate_perplexity", inputs=inputs, outputs=("output", "items")
+    ) as step:
         settings = step.settings(CaptionEvaluationSettings)
         arguments = step.arguments
         device = resolve_device(arguments.device)

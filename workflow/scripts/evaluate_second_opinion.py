@@ -1,7 +1,7 @@
 """lm-eval's own scorer on the same model, questions and prompts as ours; a clear disagreement is an error.
 
-Inputs: a base model folder, a checkpoint (absent: the base model itself) and the prepared data sets. Output: a JSON file
-with both scores and predictions of every document, their largest difference and their agreement.
+Inputs: a base model folder, a checkpoint (absent: the base model itself) and the prepared data sets. Output:
+a JSON file with both scores and predictions of every document, their largest difference and their agreement.
 """
 
 import _repo  # noqa: F401
@@ -20,10 +20,16 @@ from preftune.step import Step, step_parser
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
-    parser.add_argument("--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated")
-    parser.add_argument("--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets")
+    parser.add_argument(
+        "--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated"
+    )
+    parser.add_argument(
+        "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
+    )
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the comparison")
-    with Step.start(parser, argv, rule="evaluate_second_opinion", inputs=("base", "model", "datasets")) as step:
+    with Step.start(
+        parser, argv, rule="evaluate_second_opinion", inputs=("base", "model", "datasets")
+    ) as step:
         compare(step)
 
 
@@ -38,7 +44,12 @@ def compare(step: Step) -> None:
     model = PreferenceModel.from_pretrained(folder, arguments.base, device, dtype)
     result = {"task": task.name, **compare_with_lm_eval(model, questions, settings.batch)}
     write_json(step.out(), result)
-    step.note(n=result["n"], max_difference=result["max_difference"], agreement=result["agreement"], dtype=str(dtype))
+    step.note(
+        n=result["n"],
+        max_difference=result["max_difference"],
+        agreement=result["agreement"],
+        dtype=str(dtype),
+    )
 
 
 if __name__ == "__main__":

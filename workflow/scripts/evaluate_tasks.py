@@ -1,7 +1,7 @@
 """Scores of one system on every task: log-probability and, with a head, reward, from the same forward pass.
 
-Inputs: a base model folder, a checkpoint (absent: the base model itself) and the prepared data sets. Output: a folder
-with `<task>.json` (metrics) and `<task>.parquet` (one row a candidate) for every task.
+Inputs: a base model folder, a checkpoint (absent: the base model itself) and the prepared data sets. Output:
+a folder with `<task>.json` (metrics) and `<task>.parquet` (one row a candidate) for every task.
 """
 
 import _repo  # noqa: F401
@@ -23,8 +23,12 @@ from preftune.step import Step, step_parser
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
-    parser.add_argument("--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated")
-    parser.add_argument("--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets")
+    parser.add_argument(
+        "--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated"
+    )
+    parser.add_argument(
+        "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the scores")
     with Step.start(parser, argv, rule="evaluate_tasks", inputs=("base", "model", "datasets")) as step:
         evaluate(step)

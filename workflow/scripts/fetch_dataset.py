@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from preftune.data.hub import arrange_snapshot
 from preftune.fetching import fetch_source
 from preftune.settings import DatasetSource
 from preftune.step import Step, step_parser
@@ -22,7 +23,10 @@ def main(argv: list[str] | None = None) -> None:
         source = step.settings(DatasetSource)
         with tempfile.TemporaryDirectory() as scratch:
             fetched, facts = fetch_source(source, Path(scratch), "dataset")
-            shutil.copytree(fetched, step.out())
+            if source.kind == "hub":
+                arrange_snapshot(source, fetched, step.out())
+            else:
+                shutil.copytree(fetched, step.out())
         step.note(**facts)
 
 

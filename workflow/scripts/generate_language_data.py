@@ -15,7 +15,9 @@ from preftune.step import Step, step_parser
 def main(argv: list[str] | None = None) -> None:
     """Generate every data set."""
     parser = step_parser(__doc__)
-    parser.add_argument("--dialogues", type=Path, required=True, help="folder with the chatterbot-corpus .yml files")
+    parser.add_argument(
+        "--dialogues", type=Path, required=True, help="folder with the chatterbot-corpus .yml files"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     with Step.start(parser, argv, rule="generate_language_data", inputs=("dialogues",)) as step:
         settings = step.settings(LanguageDataSettings)

@@ -22,7 +22,9 @@ def write_split(folder: Path, split: str, scenes: dict[int, Scene], seed: int) -
     for image_id, scene in track(scenes.items(), f"scenes, {split}", total=len(scenes), unit="scene"):
         name = f"{image_id:06d}.png"
         draw(scene, f"scene-{seed}-{image_id}").save(pictures / name)
-        images.append({"id": image_id, "file_name": name, "width": SIZE, "height": SIZE, "scene": scene.as_dict()})
+        images.append(
+            {"id": image_id, "file_name": name, "width": SIZE, "height": SIZE, "scene": scene.as_dict()}
+        )
         for position, caption in enumerate(captions_of(scene)):
             annotations.append({"id": 10 * image_id + position, "image_id": image_id, "caption": caption})
     record = {"info": {"description": "embedded scenes of coloured shapes"}, "licenses": []}

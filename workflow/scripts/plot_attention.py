@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--attention",
         type=Path,
         required=True,
-        help=".npz with maps [n, rows, cols], image_ids [n], tokens [n]",
+        help=".npz written by compute_attention",
     )
     parser.add_argument("--images", type=Path, required=True, help="folder below which the image files lie")
     parser.add_argument(

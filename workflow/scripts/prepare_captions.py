@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> None:
         counts = images["split"].value_counts().to_dict()
         step.note(images=counts, captions=len(found.captions), converted_to_rgb=found.converted_to_rgb)
         if found.size_differs:
-            step.warn(f"{found.size_differs} images have another size than their annotation says; the file's is used.")
+            step.warn(
+                f"{found.size_differs} images have another size than their annotations say; it is used."
+            )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import _repo  # noqa: F401
+from datasets import disable_progress_bars
 from preftune.data.raw import find_files, find_source, prepare
 from preftune.errors import PreftuneError
 from preftune.settings import DatasetSettings
@@ -28,9 +29,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--raw", type=Path, required=True, help="folder of raw rows")
     parser.add_argument("--dataset", required=True, help="name in config/datasets.yaml")
-    parser.add_argument("--source", choices=("files", "hub"), default="files", help="hub: check the official counts")
+    parser.add_argument(
+        "--source", choices=("files", "hub"), default="files", help="hub: check the official counts"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     declare_files(parser, argv)
+    disable_progress_bars()
     with Step.start(parser, argv, rule="prepare_dataset", inputs=("files",)) as step:
         arguments = step.arguments
         settings = step.settings(DatasetSettings)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import _repo  # noqa: F401
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from preftune.data.mixes import PREFERENCE_FEATURES, collect_pools, draw_mix, preference_example
 from preftune.data.tokenizers import load_tokenizer
 from preftune.settings import MixSettings
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--datasets", type=Path, nargs="+", required=True, help="prepared data set folders")
     parser.add_argument("--tokenizer", type=Path, required=True, help="model folder with the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    disable_progress_bars()
     with Step.start(parser, argv, rule="prepare_preference_mix", inputs=("datasets", "tokenizer")) as step:
         arguments = step.arguments
         settings = step.settings(MixSettings)

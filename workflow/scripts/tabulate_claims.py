@@ -1,12 +1,12 @@
-"""Judge the claims of one paper from score files: effect, paired interval, n, the published numbers and a verdict.
+"""Judge the claims of one paper from score files: effect, paired interval, n, published numbers and verdict.
 
-Input: the registries of claims and cells, and the scores of the runs. Output: the table as csv, Markdown and LaTeX, and
-the records of the claims (JSON).
+Input: the registries of claims and cells, and the scores of the runs. Output: the table as csv, Markdown and
+LaTeX, and the records of the claims (JSON).
 """
 
 from pathlib import Path
 
-import _repo  # noqa: F401
+import _repo
 from preftune.files import atomic_write_text, write_json
 from preftune.settings import TableSettings
 from preftune.step import Step, step_parser
@@ -17,24 +17,26 @@ from preftune.tables.claims_render import render_claims_csv, render_claims_latex
 from preftune.tables.scores import ScoreStore
 
 
+CELLS = _repo.ROOT / "config" / "cells.tsv"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Judge and write the claims of one paper."""
     parser = step_parser(__doc__)
     parser.add_argument("--claims", type=Path, required=True, help="registry of claims (config/claims.tsv)")
-    parser.add_argument("--cells", type=Path, help="registry of cells (default: cells.tsv beside the claims)")
+    parser.add_argument("--cells", type=Path, default=CELLS, help="registry of cells (config/cells.tsv)")
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
     parser.add_argument("--output", type=Path, required=True, help="table, one row a claim (.csv)")
     parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
     parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
     parser.add_argument("--audit", type=Path, required=True, help="records of the claims (.audit.json)")
     outputs = ("output", "markdown", "latex", "audit")
-    with Step.start(
-        parser, argv, rule="tabulate_claims", inputs=("claims", "scores"), outputs=outputs
-    ) as step:
+    inputs = ("claims", "cells", "scores")
+    with Step.start(parser, argv, rule="tabulate_claims", inputs=inputs, outputs=outputs) as step:
         settings = step.settings(TableSettings)
         arguments = step.arguments
         setting = Setting(settings.scale, settings.data)
-        cells = read_cells(arguments.cells or arguments.claims.with_name("cells.tsv"))
+        cells = read_cells(arguments.cells)
         claims = [claim for claim in read_claims(arguments.claims, cells) if claim.paper == settings.paper]
         records = judge_claims(claims, cells, ScoreStore(arguments.scores, settings.runs))
         atomic_write_text(step.out(), render_claims_csv(records, setting))

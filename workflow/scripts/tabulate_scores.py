@@ -1,7 +1,8 @@
-"""Make one table from score files: every cell of the registry, with interval, n, the published number and a verdict.
+"""Make one table from score files: every cell with interval, n, the published number and a verdict.
 
-Input: the registry of cells and the scores of the runs (files, or folders that hold `<run>/seed-<n>/<name>.json` and
-`.parquet`). Output: the table as csv (one row a cell), Markdown and LaTeX, and the cell records (JSON).
+Input: the registry of cells and the scores of the runs (files, or folders that hold
+`<run>/seed-<n>/<name>.json` and `.parquet`). Output: the table as csv (one row a cell), Markdown and LaTeX,
+and the cell records (JSON).
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Alignment of an SFT checkpoint with Direct Preference Heads, DPO, or both.
 
-Inputs: a base model folder, the SFT checkpoint (its adapter, or the whole model, is trained further; the checkpoint
-itself stays as it is), the prepared preference mix and, when DPO is on, the reference log-probabilities of that mix.
-Output: a folder as the SFT checkpoint's, with `head.safetensors` and `head.json` (unless dph is none) and
-`metrics.jsonl`, one row a step.
+Inputs: a base model folder, the SFT checkpoint (its adapter, or the whole model, is trained further; the
+checkpoint itself stays as it is), the prepared preference mix and, when DPO is on, the reference
+log-probabilities of that mix. Output: a folder as the SFT checkpoint's, with `head.safetensors` and
+`head.json` (unless dph is none) and `metrics.jsonl`, one row a step.
 """
 
 import _repo  # noqa: F401
@@ -22,11 +22,15 @@ from preftune.training.loop import fit
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the SFT checkpoint to start from")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of the SFT checkpoint to start from"
+    )
     parser.add_argument("--data", type=Path, required=True, help="prepared preference mix")
     parser.add_argument("--reference", type=Path, help="folder of compute_reference; needed when dpo is on")
     parser.add_argument("--output", type=Path, required=True, help="folder of the aligned model")
-    with Step.start(parser, argv, rule="train_alignment", inputs=("base", "model", "data", "reference")) as step:
+    with Step.start(
+        parser, argv, rule="train_alignment", inputs=("base", "model", "data", "reference")
+    ) as step:
         train(step)
 
 

@@ -1,7 +1,9 @@
-"""Train one captioning run: a connector and context adapters (or the whole language model) on captioned images.
+"""Train one captioning run: a connector and context adapters (or the whole language model) on captioned
+images.
 
 Input: a language model folder, precomputed image features, the prepared captions.
-Output: a folder with connector.safetensors, adapter.safetensors (or language_model/), adapter.json, metrics.jsonl.
+Output: a folder with connector.safetensors, adapter.safetensors (or language_model/), adapter.json,
+metrics.jsonl.
 """
 
 import random
@@ -22,7 +24,9 @@ from preftune.step import Step, step_parser
 from preftune.training.loop import LossOf, fit
 
 
-def make_loss(captioner: Captioner, images: CaptionedImages, captions: list[list[list[int]]], seed: int) -> LossOf:
+def make_loss(
+    captioner: Captioner, images: CaptionedImages, captions: list[list[list[int]]], seed: int
+) -> LossOf:
     """Loss of a batch of images, each with one of its captions drawn anew every time (seeded)."""
     draw = random.Random(seed)
     device = next(captioner.parameters()).device
@@ -57,9 +61,17 @@ def main(argv: list[str] | None = None) -> None:
         images = load_captioned_images(arguments.captions, arguments.features, "train")
         language_model, tokenizer = load_language_model(arguments.base, device, stored)
         captioner = build_captioner(
-            language_model, tokenizer, settings.adapter, images.width, settings.connector_dropout, compute, arguments.seed
+            language_model,
+            tokenizer,
+            settings.adapter,
+            images.width,
+            settings.connector_dropout,
+            compute,
+            arguments.seed,
         )
-        tokenized = [tokenize_captions(tokenizer, rows, settings.max_caption_tokens) for rows in images.captions]
+        tokenized = [
+            tokenize_captions(tokenizer, rows, settings.max_caption_tokens) for rows in images.captions
+        ]
         loss_of = make_loss(captioner.train(), images, [ids for ids, _ in tokenized], arguments.seed)
         step.out().mkdir()
         start = time.monotonic()
@@ -71,8 +83,9 @@ def main(argv: list[str] | None = None) -> None:
         save_captioner(captioner, tokenizer, settings, images, step.out())
         step.note(
             **done, dtype=str(compute).removeprefix("torch."), parameters=count_parameters(captioner),
-            tokens=count_tokens(step.out() / "metrics.jsonl"), images=len(images), training_seconds=round(seconds, 3),
-            truncated=sum(cut for _, cut in tokenized), attention=language_model.config._attn_implementation,
+            tokens=count_tokens(step.out() / "metrics.jsonl"), images=len(images),
+            training_seconds=round(seconds, 3), truncated=sum(cut for _, cut in tokenized),
+            attention=language_model.config._attn_implementation,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on the answers of the SFT mix.
 
-Inputs: a base model folder and the prepared mix. Output: a PEFT adapter folder (or a whole model, without lora) with
-`metrics.jsonl`, one row a step.
+Inputs: a base model folder and the prepared mix. Output: a PEFT adapter folder (or a whole model, without
+lora) with `metrics.jsonl`, one row a step.
 """
 
 import _repo  # noqa: F401

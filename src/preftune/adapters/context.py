@@ -92,7 +92,7 @@ class ContextHolder:
         contexts = self._current
         if contexts is None:
             raise PreftuneError(
-                "A model with context adapters ran without contexts: run it inside `with adapters.use(contexts)`."
+                "A model with context adapters ran without contexts: run it in `with adapters.use(contexts)`."
             )
         if (contexts.batch, contexts.length) != tuple(x.shape[:2]):
             raise PreftuneError(

@@ -87,7 +87,7 @@ def _find_targets(model: nn.Module, roles: tuple[str, ...]) -> list[tuple[str, s
     missing -= {"gate_up_proj"} if not missing & {"gate_proj", "up_proj"} else {"gate_proj", "up_proj"}
     if missing:
         raise PreftuneError(
-            f"The language model has no linear layer named {', '.join(sorted(missing))}: choose one with q_proj, "
-            "k_proj, v_proj, o_proj, gate_proj and up_proj (or gate_up_proj) and down_proj, as in Llama."
+            f"The language model has no linear layer named {', '.join(sorted(missing))}: choose one "
+            "with q_proj, k_proj, v_proj, o_proj, gate_proj and up_proj (or gate_up_proj) and down_proj (Llama)."
         )
     return linears

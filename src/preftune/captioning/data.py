@@ -94,7 +94,7 @@ def _read_features(folder: Path) -> tuple[np.ndarray, dict[int, int]]:
     index = _read_table(folder / "index.parquet", ("image_id", "row"))
     if values.ndim != 3 or (len(index) and int(index["row"].max()) >= values.shape[0]):
         raise PreftuneError(
-            f"{path} has shape {list(values.shape)}, not [images, tokens, width] for the {len(index)} rows of its "
-            "index: compute the features again."
+            f"{path} is {list(values.shape)}, not [images, tokens, width] with the {len(index)} rows of "
+            "its index: compute the features again."
         )
     return values, {int(image): int(row) for image, row in zip(index["image_id"], index["row"], strict=True)}

@@ -39,7 +39,9 @@ def encode_files(encoder: ImageEncoder, paths: list[Path | None], device: torch.
     features = encoder.encode(inputs.to(device)).to(torch.float16).cpu().numpy()
     if not np.isfinite(features).all():
         bad = paths[int(np.argmin(np.isfinite(features).all(axis=(1, 2))))]
-        raise PreftuneError(f"The features of {bad or 'the blank image'} exceed float16: use another encoder.")
+        raise PreftuneError(
+            f"The features of {bad or 'the blank image'} exceed float16: take another encoder."
+        )
     return features
 
 
@@ -48,9 +50,9 @@ def compute_features(
 ) -> tuple[int, int, int]:
     """Encode the files of `images` (columns image_id, file) and the blank image; return the shape written.
 
-    Writes to the folder `output`: `features.npy` float16 `[images + 1, tokens, width]`, `index.parquet` (image_id, row;
-    the blank image is -1 and last) and `encoder.json` (name, grid, width, image_size). An image that does not decode
-    or features that float16 cannot hold raise PreftuneError.
+    Writes to the folder `output`: `features.npy` float16 `[images + 1, tokens, width]`, `index.parquet`
+    (image_id, row; the blank image is -1 and last) and `encoder.json` (name, grid, width, image_size). An
+    image that does not decode or features that float16 cannot hold raise PreftuneError.
     """
     output.mkdir(parents=True, exist_ok=True)
     paths: list[Path | None] = [*(raw / file for file in images["file"]), None]

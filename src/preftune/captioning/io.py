@@ -79,7 +79,7 @@ def load_captioner(
     adapter = AdapterSettings.model_validate(schema["adapter"])
     if (adapter.kind == "full") != whole.is_dir():
         raise PreftuneError(
-            f"{folder} is of kind {adapter.kind} but its {LANGUAGE_MODEL} folder says otherwise: train it again."
+            f"{folder} is of kind {adapter.kind} but {LANGUAGE_MODEL}/ says otherwise: train it again."
         )
     captioner = build_captioner(language_model, tokenizer, adapter, schema["encoder_width"], 0.0, dtype)
     if captioner.adapters is not None:

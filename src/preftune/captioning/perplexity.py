@@ -43,7 +43,9 @@ def score_captions(
         rows += [
             {"image_id": images.image_ids[chosen[owner]], "caption_index": number, "tokens": len(caption) + 1,
              "characters": len(tokenizer.decode(caption)), "nll": full, "nll_blank": without}
-            for owner, number, caption, full, without in zip(owners, numbers, ids, nll, nll_blank, strict=True)
+            for owner, number, caption, full, without in zip(
+                owners, numbers, ids, nll, nll_blank, strict=True
+            )
         ]  # fmt: skip
     return rows, cut
 

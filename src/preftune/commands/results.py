@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from preftune.provenance.digest import ROOT
 
 _LOCK = ROOT / "scratch" / "results.lock"
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
+_NOISE = re.compile(
+    r"Using workflow specific profile|Assuming unrestricted shared|Building DAG|Using shell|Provided cores|Rules claiming|"
+    r"Conda environments: ignored|Select jobs to execute|Execute \d+ jobs|Complete log|Elapsed time|\d+ jobs? ha(s|ve) missing|"
+    r"Rules with missing metadata|\s*$"
+)
 
 
 @contextmanager
@@ -41,8 +47,20 @@ def run(arguments: list[str]) -> int:
         if locks.is_dir() and any(locks.iterdir()):
             # We hold our own lock, so the run that left these is gone.
             subprocess.run(["snakemake", "--cores", "1", "--unlock", *_config_words(arguments)], cwd=ROOT, capture_output=True, check=False)
-        command = ["snakemake", *arguments, "--rerun-incomplete", *_QUIET]
-        return subprocess.run(command, cwd=ROOT, check=False).returncode
+        return _run_quietly(["snakemake", *arguments, "--rerun-incomplete", *_QUIET])
+
+
+def _run_quietly(command: list[str]) -> int:
+    """Run a command, passing on its output but for Snakemake's scheduling lines."""
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        try:
+            for line in process.stderr or ():
+                if not _NOISE.match(line):
+                    print(line, end="", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            process.wait()  # Snakemake got the same signal and stops its jobs
+            raise
+        return process.wait()
 
 
 def _config_words(arguments: list[str]) -> list[str]:

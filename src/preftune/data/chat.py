@@ -29,7 +29,7 @@ def _special_id(tokenizer: ChatTokenizer, token: str) -> int:
         name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
         raise PreftuneError(
             f"the tokenizer {name} has no single token {token}: add it to the tokenizer's special tokens "
-            "or choose a model whose tokenizer knows ChatML"
+            "or choose a model whose tokenizer knows ChatML."
         )
     return ids[0]
 

@@ -21,7 +21,7 @@ def coco_folder(raw: Path) -> Path:
 
 
 def open_rgb(path: Path) -> tuple[Image.Image, str]:
-    """Return the decoded picture in RGB and the mode it was stored in; what does not decode raises PreftuneError."""
+    """Return the decoded picture in RGB and the mode it was stored in; else PreftuneError."""
     try:
         with Image.open(path) as image:
             mode = image.mode
@@ -45,37 +45,45 @@ class CaptionedImages:
 def read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
     """Return the images and the captions by image id of a COCO caption file, in the file's order.
 
-    An empty or damaged file, an image given twice or without captions, a caption without text or without its image
-    raises PreftuneError.
+    An empty or damaged file, an image given twice or without captions, a caption without text or without its
+    image raises PreftuneError.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content.get("images") or not content.get("annotations"):
-        raise PreftuneError(f"{path} holds no images or no annotations: it must be a COCO caption file, fetch it again.")
+        raise PreftuneError(f"{path} holds no images or no annotations of COCO's layout: fetch it again.")
     captions: dict[int, list[str]] = {}
     for row, image in enumerate(content["images"], start=1):
         if not isinstance(image, dict) or "id" not in image or "file_name" not in image:
             raise PreftuneError(f"{path}, images, row {row} has no id or no file_name: fetch the file again.")
         if image["id"] in captions:
-            raise PreftuneError(f"{path}, images, row {row}: image {image['id']} is given twice: remove one of the rows.")
+            raise PreftuneError(
+                f"{path}, images, row {row}: image {image['id']} is given twice: remove a row."
+            )
         captions[image["id"]] = []
     for row, annotation in enumerate(content["annotations"], start=1):
         caption = str(annotation.get("caption") or "").strip() if isinstance(annotation, dict) else ""
         if not caption:
-            raise PreftuneError(f"{path}, annotations, row {row} has no caption: remove the row or fetch the file again.")
-        if annotation.get("image_id") not in captions:
             raise PreftuneError(
-                f"{path}, annotations, row {row} belongs to image {annotation.get('image_id')}, which is not listed: "
-                "fetch the file again."
+                f"{path}, annotations, row {row} has no caption: remove it or fetch it again."
             )
-        captions[annotation["image_id"]].append(caption)
+        owner = annotation.get("image_id")
+        if owner not in captions:
+            raise PreftuneError(
+                f"{path}, annotations, row {row} belongs to image {owner}, "
+                "which is not listed: fetch the file again."
+            )
+        captions[owner].append(caption)
     for image in content["images"]:
         if not captions[image["id"]]:
-            raise PreftuneError(f"{path}: image {image['id']} ({image['file_name']}) has no caption: remove it.")
+            name = f"image {image['id']} ({image['file_name']})"
+            raise PreftuneError(f"{path}: {name} has no caption: remove it or fetch the file again.")
     return content["images"], captions
 
 
-def read_split(raw: Path, source: str, split: str, limit: int | None, seed: int, found: CaptionedImages) -> None:
-    """Add one split, in a seeded order and cut to `limit` images, to `found`; every picture is decoded once."""
+def read_split(
+    raw: Path, source: str, split: str, limit: int | None, seed: int, found: CaptionedImages
+) -> None:
+    """Add a split, in a seeded order and cut to `limit` images, to `found`; every picture is decoded once."""
     folder = coco_folder(raw)
     images, captions = read_annotations(folder / "annotations" / f"captions_{source}.json")
     images = sorted(images, key=lambda image: image["id"])
@@ -96,12 +104,13 @@ def read_split(raw: Path, source: str, split: str, limit: int | None, seed: int,
 
 
 def carve_validation(found: CaptionedImages, fraction: float) -> None:
-    """Turn the last `fraction` of the training images (their order is a seeded one) into the validation split."""
+    """Turn the last `fraction` of the training images (in their seeded order) into validation."""
     train = [image for image in found.images if image["split"] == "train"]
     count = round(fraction * len(train))
     if not 0 < count < len(train):
         raise PreftuneError(
-            f"validation_fraction {fraction} of {len(train)} training images leaves an empty split: choose another."
+            f"validation_fraction {fraction} of {len(train)} training images "
+            "leaves an empty split: change it."
         )
     moved = {image["image_id"] for image in train[-count:]}
     for row in [*found.images, *found.captions]:

@@ -80,11 +80,15 @@ class Mix:
 def open_train(name: str, folders: Mapping[str, Path], asker: str) -> Dataset:
     """Return the train split of a prepared data set."""
     if name not in folders:
-        raise PreftuneError(f"the mix takes {asker}, and no prepared folder {name} was given: add it to --datasets.")
+        raise PreftuneError(
+            f"the mix takes {asker}, and no prepared folder {name} was given: add it to --datasets."
+        )
     try:
         splits = load_from_disk(str(folders[name]))
     except (FileNotFoundError, ValueError) as error:
-        raise PreftuneError(f"{folders[name]} is not a prepared data set: run the step that prepares it.") from error
+        raise PreftuneError(
+            f"{folders[name]} is not a prepared data set: run the step that prepares it."
+        ) from error
     if "train" not in splits:
         raise PreftuneError(f"{folders[name]} has no train split: take {asker} out of the mix's tasks.")
     return splits["train"]
@@ -96,13 +100,17 @@ def task_drafts(task: Task, rows: Dataset) -> Iterator[Callable[[], Draft]]:
     def make(index: int) -> Draft:
         question = task.question(rows[index], index)
         others = [text for place, text in enumerate(question.candidates) if place != question.gold]
-        return Draft(question.document, task.name, question.messages, question.candidates[question.gold], others)
+        return Draft(
+            question.document, task.name, question.messages, question.candidates[question.gold], others
+        )
 
     for index in range(len(rows)):
         yield lambda index=index: make(index)  # type: ignore[misc]
 
 
-def text_drafts(name: str, rows: Dataset, positive: str, negative: str | None) -> Iterator[Callable[[], Draft]]:
+def text_drafts(
+    name: str, rows: Dataset, positive: str, negative: str | None
+) -> Iterator[Callable[[], Draft]]:
     """Yield a draft maker for each row of a data set of dialogues or of written pairs."""
 
     def make(index: int) -> Draft:
@@ -124,7 +132,9 @@ def collect_pools(
         if name in tasks:
             task = tasks[name]
             if mix not in task.mixes:
-                raise PreftuneError(f"the task {name} is not trained on ({tasks_file}): take it out of the {mix} mix.")
+                raise PreftuneError(
+                    f"the task {name} is not trained on ({tasks_file}): take it out of the {mix} mix."
+                )
             drafts = task_drafts(task, open_train(task.dataset, folders, f"the task {name}"))
             pools.setdefault(task.group, Pool(task.group, [])).drafts.extend(drafts)
         elif name in folders:
@@ -207,7 +217,11 @@ def _usable(
         example = encode(draft, rng)
         fault = fault_of(example, max_tokens)
         if fault is None:
-            return {"example_id": f"{draft.task}/{draft.document}/{pool.cycle}", "task": draft.task, **example}
+            return {
+                "example_id": f"{draft.task}/{draft.document}/{pool.cycle}",
+                "task": draft.task,
+                **example,
+            }
         dropped[f"{fault}: {draft.task}"] += 1
     raise PreftuneError(
         f"no item of {pool.name} can be used (longer than max_tokens = {max_tokens}, or both answers equal): "

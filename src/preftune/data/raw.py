@@ -35,7 +35,9 @@ def find_source(name: str, path: Path = DATASETS_FILE) -> Source:
     registry: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     known = {key: entry for key, entry in registry.items() if entry["schema"] in SCHEMAS}
     if name not in known:
-        raise PreftuneError(f"the data set {name!r} is not a data set of rows in {path}: {nearest(name, known)}.")
+        raise PreftuneError(
+            f"the data set {name!r} is not a data set of rows in {path}: {nearest(name, known)}."
+        )
     entry = known[name]
     return Source(
         name=name,
@@ -70,7 +72,9 @@ def read_rows(path: Path) -> list[Row]:
     try:
         rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise PreftuneError(f"{path} is empty, truncated or not a parquet file: fetch or copy it again.") from error
+        raise PreftuneError(
+            f"{path} is empty, truncated or not a parquet file: fetch or copy it again."
+        ) from error
     if not rows:
         raise PreftuneError(f"{path} is empty: fetch or copy it again.")
     return rows
@@ -114,7 +118,12 @@ def limit_rows(rows: list[Row], limit: int | None, seed: str) -> list[Row]:
 
 
 def prepare(
-    source: Source, files: dict[str, Path], limit_train: int | None, limit_evaluation: int | None, seed: int, official: bool
+    source: Source,
+    files: dict[str, Path],
+    limit_train: int | None,
+    limit_evaluation: int | None,
+    seed: int,
+    official: bool,
 ) -> DatasetDict:
     """Return every split of a data set: checked, shuffled by `seed`, cut; `official` also checks the full counts."""
     splits = {split: read_split(source, split, path) for split, path in files.items()}

@@ -81,7 +81,9 @@ SCHEMAS: dict[str, Schema] = {
     "question-sentence": _glue("question", "sentence"),
     "premise-hypothesis": _glue("premise", "hypothesis", labels=3),
     # The labels of STS-B are real numbers; an empty range means: check_row tests 0 <= label <= 5.
-    "similarity": Schema({"sentence1": TEXT, "sentence2": TEXT, "label": REAL, "idx": WHOLE}, "label", identifier="idx"),
+    "similarity": Schema(
+        {"sentence1": TEXT, "sentence2": TEXT, "label": REAL, "idx": WHOLE}, "label", identifier="idx"
+    ),
     "race": Schema(
         {"example_id": TEXT, "article": TEXT, "answer": TEXT, "question": TEXT, "options": TEXTS},
         "answer",
@@ -94,16 +96,28 @@ SCHEMAS: dict[str, Schema] = {
         convert=_text_label,
     ),
     "openbookqa": Schema(
-        {"id": TEXT, "question_stem": TEXT, "choices": CHOICES, "answerKey": TEXT}, "answerKey", _option_letters, "id"
+        {"id": TEXT, "question_stem": TEXT, "choices": CHOICES, "answerKey": TEXT},
+        "answerKey",
+        _option_letters,
+        "id",
     ),
-    "arc": Schema({"id": TEXT, "question": TEXT, "choices": CHOICES, "answerKey": TEXT}, "answerKey", _option_letters, "id"),
+    "arc": Schema(
+        {"id": TEXT, "question": TEXT, "choices": CHOICES, "answerKey": TEXT},
+        "answerKey",
+        _option_letters,
+        "id",
+    ),
     "winogrande": Schema(
         {"sentence": TEXT, "option1": TEXT, "option2": TEXT, "answer": TEXT}, "answer", _fixed("1", "2")
     ),
-    "boolq": Schema({"passage": TEXT, "question": TEXT, "label": WHOLE}, "label", _fixed(0, 1), convert=_boolq_label),
+    "boolq": Schema(
+        {"passage": TEXT, "question": TEXT, "label": WHOLE}, "label", _fixed(0, 1), convert=_boolq_label
+    ),
     "piqa": Schema({"goal": TEXT, "sol1": TEXT, "sol2": TEXT, "label": WHOLE}, "label", _fixed(0, 1)),
     "mmlu": Schema({"question": TEXT, "choices": TEXTS, "answer": WHOLE}, "answer", _fixed(0, 1, 2, 3)),
-    "squad": Schema({"id": TEXT, "context": TEXT, "question": TEXT, "answers": {"text": TEXTS}}, identifier="id"),
+    "squad": Schema(
+        {"id": TEXT, "context": TEXT, "question": TEXT, "answers": {"text": TEXTS}}, identifier="id"
+    ),
     "ultrafeedback": PAIRS,
     "orca": Schema(PAIRS.columns, convert=_orca_texts),
     "dialogues": Schema({"prompt": TEXT, "response": TEXT}),
@@ -149,7 +163,9 @@ def _check_label(schema: Schema, row: Row, labelled: bool, place: str) -> None:
     value = row[schema.label or ""]
     if value is None or value in ("", -1, "-1"):
         if labelled:
-            raise PreftuneError(f"{place} has no label (column {schema.label}): use a labelled file or take the row out.")
+            raise PreftuneError(
+                f"{place} has no label (column {schema.label}): use a labelled file or take the row out."
+            )
         return
     allowed = schema.labels(row)
     good = value in allowed if allowed else 0.0 <= value <= 5.0

@@ -13,6 +13,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise PreftuneError(f"{folder} holds no tokenizer that can be read: fetch or convert the model again.") from error
+        raise PreftuneError(
+            f"{folder} holds no tokenizer that can be read: fetch or convert the model again."
+        ) from error
     marker_id(tokenizer)
     return tokenizer

@@ -19,24 +19,29 @@ from preftune.progress import track
 
 @dataclass(frozen=True)
 class Scores:
-    """Of each row: log-probability of the answer without `<|im_end|>` (sum, nats), and reward (NaN without head)."""
+    """Per row: log-probability of the answer without `<|im_end|>` (sum, nats), reward (NaN without head)."""
 
     log_probabilities: np.ndarray
     rewards: np.ndarray
 
 
 def read_questions(task: Task, folders: Sequence[Path], limit: int | None) -> list[Question]:
-    """The first `limit` questions of the task's split, from that of the prepared `folders` named as its data set."""
+    """The first `limit` questions of the task's split; its folder is the one named as its data set."""
     folder = next((folder for folder in folders if Path(folder).name == task.dataset), None)
     if folder is None:
-        raise PreftuneError(f"task {task.name} needs the data set '{task.dataset}'; pass its folder with --datasets.")
+        raise PreftuneError(
+            f"task {task.name} needs the data set '{task.dataset}'; pass its folder with --datasets."
+        )
     try:
         splits = load_from_disk(str(folder))
     except (FileNotFoundError, ValueError) as error:
-        raise PreftuneError(f"{folder} is not a prepared data set ({error}); run the step that prepares it.") from error
+        raise PreftuneError(
+            f"{folder} is not a prepared data set ({error}); run the step that prepares it."
+        ) from error
     if task.split not in splits:
         raise PreftuneError(
-            f"{folder} has no split '{task.split}', which task {task.name} is scored on; it has {', '.join(splits)}."
+            f"{folder} has no split '{task.split}', which task {task.name} is scored on; "
+            f"it has {', '.join(splits)}."
         )
     rows = splits[task.split]
     count = len(rows) if limit is None else min(limit, len(rows))
@@ -50,12 +55,14 @@ def encode_question(model: PreferenceModel, question: Question) -> list[Completi
 
 
 def score_rows(model: PreferenceModel, rows: Sequence[Completion], batch: int, description: str) -> Scores:
-    """Score rows in length-sorted, right-padded batches of at most `batch`, in eval mode and without gradient."""
+    """Score rows in length-sorted, right-padded batches of at most `batch`, in eval mode."""
     model.eval()
     log_probabilities, rewards = np.empty(len(rows)), np.full(len(rows), np.nan)
     pad_id = model.tokenizer.pad_token_id
     with torch.no_grad():
-        for indices in track(length_sorted_batches([len(row) for row in rows], batch), description, unit="batch"):
+        for indices in track(
+            length_sorted_batches([len(row) for row in rows], batch), description, unit="batch"
+        ):
             inputs = collate_completions([rows[i] for i in indices], pad_id, model.device)
             # The log score leaves <|im_end|>, the last token of each completion, out.
             inputs.completion_mask[range(len(indices)), [len(rows[i]) - 1 for i in indices]] = False
@@ -71,9 +78,9 @@ def score_questions(
 ) -> pd.DataFrame:
     """The candidate table of `questions`: one row a candidate, in order.
 
-    Columns: document, candidate (index), label (its text), log_probability (sum over the answer's tokens without
-    `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold value of a regression
-    task, else the gold label).
+    Columns: document, candidate (index), label (its text), log_probability (sum over the answer's tokens
+    without `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold
+    value of a regression task, else the gold label).
     """
     rows: list[Completion] = []
     records = []
@@ -90,7 +97,9 @@ def score_questions(
 
 def _record(question: Question, index: int, tokens: int) -> dict[str, object]:
     if tokens < 1:
-        raise PreftuneError(f"document {question.document}: candidate {index} is empty; repair this row of the data.")
+        raise PreftuneError(
+            f"document {question.document}: candidate {index} is empty; repair this row of the data."
+        )
     value = question.gold_value
     return {
         "document": question.document,

@@ -1,4 +1,4 @@
-"""lm-eval's `hf` backend as a second opinion on our scores: its own scoring code on the same model, ids and questions."""
+"""lm-eval's `hf` backend as a second opinion: its own scoring code on the same model, ids and questions."""
 
 import json
 import tempfile
@@ -25,8 +25,9 @@ IdPairs = dict[tuple[str, str], tuple[list[int], list[int]]]
 class ChatHFLM(HFLM):  # type: ignore[misc]
     """lm-eval's `hf` model with our token ids.
 
-    lm-eval moves the context's trailing white space, here the newline after `assistant`, into the continuation and
-    tokenises the joined string; our template tokenises each part on its own. Only this pairing is replaced.
+    lm-eval moves the context's trailing white space, here the newline after `assistant`, into the
+    continuation and tokenises the joined string; our template tokenises each part on its own. Only this
+    pairing is replaced.
     """
 
     def __init__(self, ids: IdPairs, **arguments: Any) -> None:
@@ -43,8 +44,9 @@ def compare_with_lm_eval(model: PreferenceModel, questions: Sequence[Question], 
     Both take the candidate with the largest summed log-probability, lm-eval's `acc`.
 
     Returns:
-        n, accuracy of both, max_difference (nats), agreement (fraction of equal predictions), joined_ids_differ (number
-        of candidates that lm-eval's own pairing would have tokenised otherwise) and the documents' scores.
+        n, accuracy of both, max_difference (nats), agreement (fraction of equal predictions),
+        joined_ids_differ (number of candidates that lm-eval's own pairing would have tokenised otherwise) and
+        the documents' scores.
 
     Raises:
         PreftuneError: a prediction differs on a document whose two best candidates are clearly apart.
@@ -155,6 +157,3 @@ def _count_joined_differences(model: PreferenceModel, encoded: Sequence[Sequence
     tokenizer = model.tokenizer
     rows = [[*row.prompt_ids, *row.completion_ids[:-1]] for question in encoded for row in question]
     return sum(tokenizer.encode(tokenizer.decode(ids), add_special_tokens=False) != ids for ids in rows)
-
-
-__all__ = ["ChatHFLM", "compare_with_lm_eval"]

@@ -72,7 +72,8 @@ def draw_point(axes: Axes, x: float, bounds: Bounds, group: int, context: str) -
     look = mark(group)
     axes.errorbar(
         x, value, yerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt=look.marker, markersize=6,
-        capsize=2.5, color=look.colour, markerfacecolor=look.colour if context == "specific" else "white", elinewidth=1,
+        capsize=2.5, elinewidth=1, color=look.colour,
+        markerfacecolor=look.colour if context == "specific" else "white",
     )  # fmt: skip
 
 
@@ -141,12 +142,13 @@ def draw_pair(
 
 
 def draw_adaptors(cells: Path, scores: Sequence[Path], settings: AdapterFigureSettings) -> Figure:
-    """Perplexity by adapter, placement and context, ours beside the paper's (Context-PEFT Figure 3, Table 1)."""
+    """Perplexity by adapter, placement and context beside the paper's (Context-PEFT Figure 3, Table 1)."""
     none = [cell.run for cell in read_chart_cells(cells, "encoders") if cell.row == "None"]
     return draw_pair(
         "Caption perplexity by adapter: attention (A), feed-forward (F) or both (AF)",
         "Table 1, validation split",
-        read_chart_cells(cells, "adaptors"), read_perplexities(scores), none[0] if none else None, {},
+        read_chart_cells(cells, "adaptors"), read_perplexities(scores, settings.runs),
+        none[0] if none else None, {},
         Stamp(settings.data, settings.scale),
     )  # fmt: skip
 
@@ -157,7 +159,8 @@ def draw_encoders(cells: Path, scores: Sequence[Path], settings: AdapterFigureSe
     return draw_pair(
         "Caption perplexity by vision encoder, adapters on attention and feed-forward (AF)",
         "Table 2, test split",
-        wanted, read_perplexities(scores), None, settings.encoders, Stamp(settings.data, settings.scale),
+        wanted, read_perplexities(scores, settings.runs), None, settings.encoders,
+        Stamp(settings.data, settings.scale),
     )  # fmt: skip
 
 
@@ -187,7 +190,7 @@ def draw_sweep(axes: Axes, points: dict[str, dict[int, Bounds]]) -> None:
 
 def draw_rank_sweep(cells: Path, scores: Sequence[Path], settings: AdapterFigureSettings) -> Figure:
     """Perplexity against LoRA rank (AF), ours beside the paper's printed points (Context-PEFT Figure 4)."""
-    measured = read_perplexities(scores)
+    measured = read_perplexities(scores, settings.runs)
     mine = {context: sweep_points(measured, context) for context in CONTEXTS}
     ours = {c: {r: (p.value, p.low, p.high) for r, p in found.items()} for c, found in mine.items()}
     encoders = read_chart_cells(cells, "encoders")

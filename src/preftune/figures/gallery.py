@@ -51,7 +51,7 @@ def caption_lines(picture: Picture, settings: GallerySettings, width: int) -> li
     lines = []
     for name, text in [*entries, ("reference", picture.reference)]:
         lines += textwrap.wrap(
-            f"{name}: {text}", width, subsequent_indent="   ", max_lines=3, placeholder=" …"
+            f"{name}: {text}", width, subsequent_indent="   ", max_lines=2, placeholder=" …"
         )
     return lines
 
@@ -91,11 +91,8 @@ def draw_gallery(files: Sequence[Path], root: Path, settings: GallerySettings) -
     size = (max(6.5, width * columns), rows * (2.3 + text_height))
     stamp = Stamp(settings.data, settings.scale)
     figure, grid = new_figure(
-        "Captions generated for test images", stamp, size, rows=rows, columns=columns, aid=aid
+        "Captions generated for test images", stamp, size, rows=rows, columns=columns, aid=aid, gap=0.07
     )
-    layout = figure.get_layout_engine()
-    assert layout is not None
-    layout.set(h_pad=0.06, w_pad=0.08)
     for axes, picture, lines in zip(grid.flat, pictures, texts, strict=False):
         draw_picture(axes, picture, root, lines)
     for axes in list(grid.flat)[len(pictures) :]:

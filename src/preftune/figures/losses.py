@@ -18,7 +18,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def separable_loss(chosen: np.ndarray, rejected: np.ndarray, epsilon: float) -> np.ndarray:
-    """Separable DPH loss (nats) at rewards of equal shape: two cross-entropies with soft targets 1 - eps and eps."""
+    """Separable DPH loss (nats) at rewards of equal shape: cross-entropies with targets 1 - eps and eps."""
     chosen_term = (1 - epsilon) * softplus(-chosen) + epsilon * softplus(chosen)
     rejected_term = epsilon * softplus(-rejected) + (1 - epsilon) * softplus(rejected)
     return chosen_term + rejected_term
@@ -34,7 +34,7 @@ LOSSES = {"separable": separable_loss, "contrastive": contrastive_loss}
 
 
 def optimal_margin(kind: str, epsilon: float) -> float:
-    """Margin r_w - r_l at the minimum: log((1-eps)/eps), twice that for the separable loss; inf for eps = 0."""
+    """Margin r_w - r_l at the minimum: log((1-eps)/eps), twice that if separable, inf for eps = 0."""
     if epsilon == 0:
         return float("inf")
     return float(np.log((1 - epsilon) / epsilon)) * (2 if kind == "separable" else 1)
@@ -96,9 +96,9 @@ def draw_loss_landscape(epsilons: Sequence[float], limit: float, stamp: Stamp) -
     """
     columns = len(epsilons) + 1
     aid = [
-        "Darker is lower. The star (separable) or dashed line (contrastive) is the margin at which the gradient "
-        "vanishes: beyond it the loss rises again, so ε caps the margin; with ε = 0 rewards diverge. The contrastive "
-        "loss is flat along equal shifts of both rewards."
+        "Darker is lower. The star (separable) or dashed line (contrastive) is the margin at which the "
+        "gradient vanishes: beyond it the loss rises again, so ε caps the margin; with ε = 0 rewards "
+        "diverge. The contrastive loss is flat along equal shifts of both rewards."
     ]
     title = "DPH loss over the rewards of the chosen and the rejected answer"
     figure, grid = new_figure(title, stamp, (2.6 * columns, 5.6), rows=2, columns=columns, aid=aid)

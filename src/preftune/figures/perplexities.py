@@ -39,22 +39,22 @@ class ChartCell:
     run: str
 
 
-def read_perplexities(folders: Sequence[Path]) -> dict[str, Perplexity]:
-    """Perplexity of every run below the score folders `.../<run>/seed-<n>/`, interval as in the tables."""
-    missing = [folder for folder in folders if not (Path(folder) / f"{_NAME}.json").is_file()]
-    if missing:
+def read_perplexities(folders: Sequence[Path], runs: Sequence[str] = ()) -> dict[str, Perplexity]:
+    """Perplexity of every run below the score folders, or of `runs` alone; intervals as in the tables."""
+    store = ScoreStore(folders, runs or None)
+    found = [run for run in sorted(store.runs()) if store.seeds(run, _NAME)]
+    if folders and not found:
         raise PreftuneError(
-            f"{missing[0]}/{_NAME}.json does not exist: evaluate this run, or leave its folder out."
+            f"{folders[0]} holds no {_NAME}.json of one of the runs: evaluate a run, then plot again."
         )
-    store = ScoreStore(folders)
-    return {run: _read_run(store, run) for run in sorted(store.runs())}
+    return {run: _read_run(store, run) for run in found}
 
 
 def _read_run(store: ScoreStore, run: str) -> Perplexity:
     seeds = store.seeds(run, _NAME)
     records = [store.read(run, seed, _NAME) for seed in seeds]
-    values = [record.get("perplexity") for record in records]
-    if not all(isinstance(value, int | float) for value in values):
+    values = [float(value) for record in records if isinstance(value := record.get(_NAME), int | float)]
+    if len(values) < len(records):
         raise PreftuneError(f"{store.path(run, seeds[0], _NAME)} holds no number `perplexity`: {REMEDY}.")
     mean = sum(values) / len(values)
     losses = [found for seed in seeds if (found := store.losses(run, seed, _NAME)) is not None]

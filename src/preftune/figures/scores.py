@@ -15,8 +15,7 @@ from preftune.stats.bootstrap import bootstrap_means
 from preftune.stats.intervals import cell_interval
 from preftune.tables.scores import REMEDY, ScoreStore, stack
 
-
-# The paper's order of its tables.
+# The suites of the paper's tables, in their order; other scored tasks only check the training mixes.
 SUITES = ("glue", "gpt4all", "race")
 
 
@@ -68,9 +67,8 @@ def order_tasks(store: ScoreStore, systems: Sequence[System]) -> dict[str, str]:
     suites: dict[str, str] = {}
     for system in systems:
         suites |= store.suites(system.run)
-    ranked = sorted(
-        suites, key=lambda task: (SUITES.index(suites[task]) if suites[task] in SUITES else 99, suites[task])
-    )
+    known = {task: suite for task, suite in suites.items() if suite in SUITES}
+    ranked = sorted(known, key=lambda task: SUITES.index(known[task]))
     return {task: suites[task] for task in ranked}
 
 
@@ -130,7 +128,7 @@ def draw_task_scores(folders: Sequence[Path], settings: TaskScoreSettings) -> Fi
         folders: score folders `.../<run>/seed-<n>/` with `<task>.json` and `<task>.parquet`.
         settings: the systems in the order of the legend, scale and data.
     """
-    store = ScoreStore(folders)
+    store = ScoreStore(folders, settings.runs or None)
     suites = order_tasks(store, settings.systems)
     if not suites:
         raise PreftuneError(
@@ -141,11 +139,12 @@ def draw_task_scores(folders: Sequence[Path], settings: TaskScoreSettings) -> Fi
     }
     runs = {task: next(s.run for s in settings.systems if store.seeds(s.run, task)) for task in suites}
     chances = {task: chance_level(store, run, task) for task, run in runs.items()}
-    items = {task: next((one[task].items for one in found.values() if one[task]), 0) for task in suites}  # type: ignore[union-attr]
+    counted = [(task, value.items) for one in found.values() for task, value in one.items() if value]
+    items = dict.fromkeys(suites, 0) | dict(counted)
     aid = [
-        "Higher is better; bars are 95 % intervals over items (over seeds from three seeds on); a mark without a bar has "
-        "every item right or wrong, where resampling shows no spread. Accuracy is shown for every task, also for those "
-        "whose table cell is a correlation."
+        "Higher is better; bars are 95 % intervals over items (over seeds from three seeds on); a mark "
+        "without a bar has every item right or wrong, where resampling shows no spread. Accuracy is shown for "
+        "all tasks, also for those whose table cell is a correlation."
     ]
     stamp = Stamp(settings.data, settings.scale)
     size = (8.0, 1.1 + 0.42 * len(suites))

@@ -67,9 +67,10 @@ class GallerySettings(LabelledFigureSettings):
 
 
 class AttentionFigureSettings(FigureSettings):
-    """How many images the attention figure shows."""
+    """How much of the attention archive is drawn."""
 
-    images: int = Field(default=6, gt=0, le=12)
+    images: int = Field(default=6, gt=0, le=12, description="first images of the archive")
+    words: int = Field(default=6, gt=0, le=10, description="first content words of each caption")
 
 
 class ReportSettings(Settings):

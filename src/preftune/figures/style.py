@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 matplotlib.rcParams.update(
     {
@@ -85,6 +86,7 @@ def new_figure(
     columns: int = 1,
     aid: Sequence[str] = (),
     legend_rows: int = 0,
+    gap: float = 0.04,
     **grid: Any,
 ) -> tuple[Figure, np.ndarray]:
     """A figure whose panels fill `size` (width, height in inches) between a title and a footer.
@@ -95,6 +97,7 @@ def new_figure(
         size: width of the figure and height of its panels, in inches; title and footer add to the height.
         aid: sentences printed under the panels that say how to read them.
         legend_rows: lines kept free under the title for `add_legend`.
+        gap: padding around a panel, in inches.
         grid: passed on to `Figure.subplots`.
 
     Returns:
@@ -106,10 +109,8 @@ def new_figure(
     top = 0.16 + 0.24 * len(title_lines) + 0.21 * legend_rows
     bottom = 0.26 + 0.18 * len(aid_lines)
     total = height + top + bottom
-    figure = Figure(figsize=(width, total), dpi=DOTS_PER_INCH, layout="constrained")
-    layout = figure.get_layout_engine()
-    assert layout is not None
-    layout.set(rect=(0.005, bottom / total, 0.99, height / total))
+    layout = ConstrainedLayoutEngine(rect=(0.005, bottom / total, 0.99, height / total), h_pad=gap, w_pad=gap)
+    figure = Figure(figsize=(width, total), dpi=DOTS_PER_INCH, layout=layout)
     left = 0.12 / width
     figure.text(left, 1 - 0.1 / total, "\n".join(title_lines), va="top", size=11.5, weight="bold")
     figure.text(

@@ -1,7 +1,7 @@
 """Training curves: rewards, margin, accuracy and loss of every step, with a reading aid and alarms.
 
-"Both rewards fall: is it broken?" is the question most asked of preference training, so chosen, rejected, margin
-and accuracy always stand side by side, and a sentence under them says what a healthy run looks like.
+"Both rewards fall: is it broken?" is the question most asked of preference training, so chosen, rejected,
+margin and accuracy always stand side by side, and a sentence under them says what a healthy run looks like.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """The alignment objective: a_dph L_dph + a_dpo L_cdpo on one forward pass over [chosen; rejected].
 
-Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: joint training of the language model and its heads.
+Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: joint training of the language model and its
+heads.
 """
 
 from collections.abc import Sequence
@@ -28,9 +29,11 @@ def start_alignment(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> PreferenceModel:
-    """The SFT checkpoint made trainable (its adapter, or the whole model), with a new head unless dph is none."""
+    """The SFT checkpoint made trainable (its adapter or all of it), with a new head unless dph is none."""
     if settings.dph == "none" and not settings.dpo:
-        raise PreftuneError("This alignment run has neither dph nor dpo; switch one of them on in its settings.")
+        raise PreftuneError(
+            "This alignment run has neither dph nor dpo; switch one of them on in its settings."
+        )
     language_model, tokenizer = load_policy(checkpoint, base, device, dtype, trainable=True)
     if settings.dph == "none":
         return PreferenceModel(language_model, tokenizer)
@@ -41,12 +44,16 @@ def start_alignment(
 
 
 def parameter_groups(model: PreferenceModel, settings: AlignmentSettings) -> list[dict[str, Any]]:
-    """Optimiser groups: what is trainable of the language model, and the head with its own decay and learning rate."""
+    """Optimiser groups: the language model's trainable part, and the head with its own decay and rate."""
     groups: list[dict[str, Any]] = [{"params": trainable_parameters(model.language_model)}]
     if model.head is not None:
         rate = settings.head_learning_rate or settings.training.learning_rate
         groups.append(
-            {"params": trainable_parameters(model.head), "weight_decay": settings.head_weight_decay, "lr": rate}
+            {
+                "params": trainable_parameters(model.head),
+                "weight_decay": settings.head_weight_decay,
+                "lr": rate,
+            }
         )
     return groups
 
@@ -67,7 +74,9 @@ class AlignmentObjective:
         settings: AlignmentSettings,
     ) -> None:
         if settings.dpo and reference is None:
-            raise PreftuneError("DPO needs reference log-probabilities; run compute_reference and pass its folder.")
+            raise PreftuneError(
+                "DPO needs reference log-probabilities; run compute_reference and pass its folder."
+            )
         self.model = model
         self.pairs = pairs
         self.reference = reference
@@ -96,9 +105,9 @@ def alignment_loss(
         reference: reference log-probabilities `[pairs, 2]`, when DPO is on.
 
     Returns:
-        The scalar loss, and the logged means over the pairs: dph_loss, chosen_reward, rejected_reward, margin,
-        accuracy (with a head), dpo_loss and the implicit rewards beta (log pi - log pi_ref) with their margin and
-        accuracy (with DPO).
+        The scalar loss, and the logged means over the pairs: dph_loss, chosen_reward, rejected_reward,
+        margin, accuracy (with a head), dpo_loss and the implicit rewards beta (log pi - log pi_ref) with
+        their margin and accuracy (with DPO).
     """
     losses: list[Tensor] = []
     logged: dict[str, float] = {}
@@ -113,11 +122,19 @@ def alignment_loss(
         chosen, rejected = logps.chunk(2)
         reference_chosen, reference_rejected = reference.unbind(dim=1)
         loss = dpo_loss(
-            chosen, rejected, reference_chosen, reference_rejected, settings.beta, settings.dpo_label_smoothing
+            chosen,
+            rejected,
+            reference_chosen,
+            reference_rejected,
+            settings.beta,
+            settings.dpo_label_smoothing,
         )
         losses.append(settings.dpo_weight * loss)
         logged["dpo_loss"] = float(loss.detach())
-        implicit = (settings.beta * (chosen - reference_chosen), settings.beta * (rejected - reference_rejected))
+        implicit = (
+            settings.beta * (chosen - reference_chosen),
+            settings.beta * (rejected - reference_rejected),
+        )
         logged |= _summary("implicit_", *implicit)
     return torch.stack(losses).sum(), logged
 

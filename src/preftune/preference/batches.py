@@ -43,6 +43,6 @@ def collate_completions(
 
 
 def length_sorted_batches(lengths: Sequence[int], batch: int) -> list[list[int]]:
-    """Indices in batches of at most `batch`, longest rows first, so that little is padding and memory peaks early."""
+    """Indices in batches of at most `batch`, longest rows first: little padding, and memory peaks early."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [order[start : start + batch] for start in range(0, len(order), batch)]

@@ -46,14 +46,18 @@ def collate_pairs(
     pairs: Sequence[PreferencePair], pad_id: int, device: torch.device | str = "cpu"
 ) -> CompletionBatch:
     """One batch of all chosen rows followed by all rejected rows, `[2 * pairs, seq]`."""
-    return collate_completions([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], pad_id, device)
+    return collate_completions(
+        [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], pad_id, device
+    )
 
 
 def _read_mix(folder: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     try:
         rows = load_from_disk(str(folder))
     except (FileNotFoundError, ValueError) as error:
-        raise PreftuneError(f"{folder} is not a prepared training mix ({error}); run the step that prepares it.") from error
+        raise PreftuneError(
+            f"{folder} is not a prepared training mix ({error}); run the step that prepares it."
+        ) from error
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
         raise PreftuneError(f"{folder} lacks the columns {', '.join(missing)}; prepare this mix again.")

@@ -17,8 +17,8 @@ from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
 from preftune.preference.batches import Completion, collate_completions, length_sorted_batches
-from preftune.training.checkpoints import load_policy, save_policy
 from preftune.preference.poolers import build_pooler
+from preftune.training.checkpoints import load_policy, save_policy
 
 HEAD_WEIGHTS = "head.safetensors"
 HEAD_CONFIG = "head.json"
@@ -41,8 +41,8 @@ class HeadConfig:
 class PreferenceOutput:
     """Result of one forward pass.
 
-    token_log_probabilities: log p(token) in nats, fp32 `[rows, seq]`, zero outside the completion; None when no
-        completion mask was given.
+    token_log_probabilities: log p(token) in nats, fp32 `[rows, seq]`, zero outside the completion; None when
+        no completion mask was given.
     rewards: by head name, fp32 `[rows]`; empty for a model without heads.
     """
 
@@ -56,7 +56,9 @@ class RewardHead(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         if not config.names or len(set(config.names)) < len(config.names):
-            raise PreftuneError(f"reward heads {list(config.names)} are empty or repeat a name; name each head once")
+            raise PreftuneError(
+                f"reward heads {list(config.names)} are empty or repeat a name; name each head once"
+            )
         self.config = config
         self.pooler = build_pooler(config.pooler, config.width, config.inner_width, config.dropout)
         self.heads = nn.ModuleDict({name: nn.Linear(config.width, 1, bias=False) for name in config.names})
@@ -72,8 +74,8 @@ class RewardHead(nn.Module):
 class PreferenceModel(nn.Module):
     """A causal language model of transformers, with or without a PEFT adapter, and optionally reward heads.
 
-    The heads read the hidden state after the final norm at the last `<|im_end|>` of each row, so nothing after it
-    matters. Their gradient reaches whatever of the language model is trainable.
+    The heads read the hidden state after the final norm at the last `<|im_end|>` of each row, so nothing
+    after it matters. Their gradient reaches whatever of the language model is trainable.
     """
 
     def __init__(self, language_model: nn.Module, tokenizer: Any, head: RewardHead | None = None) -> None:
@@ -92,7 +94,7 @@ class PreferenceModel(nn.Module):
         names: Sequence[str] = ("reward",),
         dropout: float = 0.0,
     ) -> "PreferenceModel":
-        """Attach freshly initialised heads: N(0, 0.02^2) weights from torch's global generator, zero biases."""
+        """Attach new heads: N(0, 0.02^2) weights from torch's global generator, zero biases."""
         config = _config_of(language_model)
         width = config.hidden_size
         # Models that name no inner width (GPT-2) use four times the width, their own default.
@@ -137,7 +139,8 @@ class PreferenceModel(nn.Module):
         Args:
             input_ids: prompt and completion `[rows, seq]`.
             attention_mask: 1 at real tokens, 0 at padding `[rows, seq]`.
-            completion_mask: true at the tokens whose log-probability is wanted `[rows, seq]`, never at position 0.
+            completion_mask: true at the tokens whose log-probability is wanted `[rows, seq]`, never at
+                position 0.
 
         Raises:
             PreftuneError: the model has heads and a row holds no `<|im_end|>` with attention mask 1.
@@ -161,21 +164,24 @@ class PreferenceModel(nn.Module):
         Each conversation is a list of {"role", "content"}; the closing `<|im_end|>` is appended here.
         """
         name = self._head_name(name)
+        marker = marker_id(self.tokenizer)
         rows = [self._encode(conversation) for conversation in conversations]
         result = torch.empty(len(rows))
         training = self.training
         self.eval()
         with torch.no_grad():
             for indices in length_sorted_batches([len(row) for row in rows], batch):
-                inputs = collate_completions([rows[i] for i in indices], self.head.config.marker_id, self.device)
+                inputs = collate_completions([rows[i] for i in indices], marker, self.device)
                 result[indices] = self(inputs.input_ids, inputs.attention_mask).rewards[name].cpu()
         self.train(training)
         return result
 
     def _token_logps(self, hidden: Tensor, input_ids: Tensor, completion_mask: Tensor) -> Tensor:
-        # The logits of position t - 1 predict token t: only those that predict a completion token are computed.
+        # The logits of position t - 1 predict token t: only those of completion tokens are computed.
         predicts = completion_mask[:, 1:].bool()
-        logits = self.causal_lm.get_output_embeddings()(hidden[:, :-1][predicts])  # [completion tokens, vocab]
+        logits = self.causal_lm.get_output_embeddings()(
+            hidden[:, :-1][predicts]
+        )  # [completion tokens, vocab]
         logps = -F.cross_entropy(logits.float(), input_ids[:, 1:][predicts], reduction="none")
         result = torch.zeros(input_ids.shape, dtype=torch.float32, device=hidden.device)
         result[:, 1:][predicts] = logps
@@ -186,12 +192,16 @@ class PreferenceModel(nn.Module):
         if name is None and len(names) == 1:
             return names[0]
         if name not in names:
-            raise PreftuneError(f"unknown reward head '{name}'; this model's heads are: {', '.join(names) or 'none'}")
+            raise PreftuneError(
+                f"unknown reward head '{name}'; this model's heads are: {', '.join(names) or 'none'}"
+            )
         return name
 
     def _encode(self, conversation: Sequence[Mapping[str, str]]) -> Completion:
         if not conversation or conversation[-1]["role"] != "assistant":
-            raise PreftuneError("a conversation to be rewarded must end with an assistant message; append the answer")
+            raise PreftuneError(
+                "a conversation to be rewarded must end with an assistant message; append the answer"
+            )
         prompt = encode_prompt(self.tokenizer, list(conversation[:-1]))
         return Completion(prompt, encode_completion(self.tokenizer, conversation[-1]["content"]))
 
@@ -205,8 +215,8 @@ def last_marker_positions(input_ids: Tensor, attention_mask: Tensor, marker: int
     missing = (~present.any(dim=1)).nonzero().flatten().tolist()
     if missing:
         raise PreftuneError(
-            f"row {missing[0]} of the batch holds no <|im_end|> (id {marker}), so it has no reward; append it to the "
-            "answer and do not truncate it away"
+            f"row {missing[0]} of the batch holds no <|im_end|> (id {marker}), so it has no reward; "
+            "append it to the answer and do not truncate it away"
         )
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
     return (positions * present).argmax(dim=1)
@@ -227,7 +237,9 @@ def load_head(folder: Path) -> RewardHead:
     try:
         config = HeadConfig(**{**fields, "names": tuple(fields["names"])})
     except (KeyError, TypeError) as error:
-        raise PreftuneError(f"{path} does not describe a reward head ({error}); train the run again") from error
+        raise PreftuneError(
+            f"{path} does not describe a reward head ({error}); train the run again"
+        ) from error
     head = RewardHead(config)
     weights = Path(folder) / HEAD_WEIGHTS
     if not weights.exists():
@@ -235,7 +247,9 @@ def load_head(folder: Path) -> RewardHead:
     try:
         head.load_state_dict(load_file(weights))
     except RuntimeError as error:
-        raise PreftuneError(f"{weights} does not fit {path}; they are of different runs, train again") from error
+        raise PreftuneError(
+            f"{weights} does not fit {path}; they are of different runs, train again"
+        ) from error
     return head
 
 
@@ -247,7 +261,9 @@ def _check_body(config: Any, head: RewardHead | None) -> None:
         )
     for key in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
         if getattr(config, key, None):
-            raise PreftuneError(f"language models that rescale their logits ({key}) are not supported; choose another")
+            raise PreftuneError(
+                f"language models that rescale their logits ({key}) are not supported; choose another"
+            )
 
 
 def _initialise(module: nn.Module) -> None:

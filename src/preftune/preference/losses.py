@@ -1,7 +1,7 @@
 """Objectives on preference pairs: separable and contrastive Direct Preference Heads, and (conservative) DPO.
 
-Each function maps tensors `[pairs]` to one scalar, the mean over the pairs, in fp32 whatever the input type and
-whatever autocast is active. Rewards and log-probabilities are in nats.
+Each function maps tensors `[pairs]` to one scalar, the mean over the pairs, in fp32 whatever the input type
+and whatever autocast is active. Rewards and log-probabilities are in nats.
 """
 
 import math
@@ -12,7 +12,9 @@ from torch import Tensor
 from preftune.errors import PreftuneError
 
 
-def separable_dph_loss(chosen_rewards: Tensor, rejected_rewards: Tensor, label_smoothing: float = 0.1) -> Tensor:
+def separable_dph_loss(
+    chosen_rewards: Tensor, rejected_rewards: Tensor, label_smoothing: float = 0.1
+) -> Tensor:
     """Separable DPH loss: each answer is an instance of its own, labelled good or bad.
 
     L = -(1-eps) log sig(r_w) - eps log sig(-r_w) - eps log sig(r_l) - (1-eps) log sig(-r_l)
@@ -37,7 +39,9 @@ def separable_dph_loss(chosen_rewards: Tensor, rejected_rewards: Tensor, label_s
     return (_smoothed(chosen, label_smoothing) + _smoothed(-rejected, label_smoothing)).mean()
 
 
-def contrastive_dph_loss(chosen_rewards: Tensor, rejected_rewards: Tensor, label_smoothing: float = 0.1) -> Tensor:
+def contrastive_dph_loss(
+    chosen_rewards: Tensor, rejected_rewards: Tensor, label_smoothing: float = 0.1
+) -> Tensor:
     """Contrastive DPH loss: only the difference of the two rewards counts.
 
     L = -(1-eps) log sig(r_w - r_l) - eps log sig(r_l - r_w)
@@ -63,8 +67,8 @@ def dpo_loss(
     L = -(1-eps) log sig(beta Delta) - eps log sig(-beta Delta)
 
     Args:
-        policy_chosen_logps, policy_rejected_logps: log-probability of the whole answer under the policy, the sum over
-            its tokens `[pairs]`.
+        policy_chosen_logps, policy_rejected_logps: log-probability of the whole answer under the policy, the
+            sum over its tokens `[pairs]`.
         reference_chosen_logps, reference_rejected_logps: the same under the reference model `[pairs]`.
         beta: strength of the pull towards the reference, above 0.
         label_smoothing: eps, the assumed probability that a pair's label is flipped, in [0, 0.5).
@@ -75,7 +79,8 @@ def dpo_loss(
     Raises:
         PreftuneError: eps or beta is out of range, or the tensors are not non-empty vectors of one length.
 
-    Source: Rafailov et al. (2023), arXiv 2305.18290, eq. 7; label smoothing: Mitchell (2023), conservative DPO.
+    Source: Rafailov et al. (2023), arXiv 2305.18290, eq. 7; label smoothing: Mitchell (2023), conservative
+    DPO.
     """
     tensors = (policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
     _check("DPO loss", label_smoothing, *tensors)
@@ -94,11 +99,11 @@ def _smoothed(margins: Tensor, label_smoothing: float) -> Tensor:
 def _check(name: str, label_smoothing: float, *tensors: Tensor) -> None:
     if not 0 <= label_smoothing < 0.5:
         raise PreftuneError(
-            f"{name}: label_smoothing is {label_smoothing} but must be at least 0 and below 0.5; set it to 0.1"
+            f"{name}: label_smoothing is {label_smoothing} but must be at least 0 and below 0.5; "
+            "set it to 0.1"
         )
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(set(shapes)) > 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
-        raise PreftuneError(f"{name}: the inputs have shapes {shapes}; pass non-empty vectors of one length [pairs]")
-
-
-__all__ = ["contrastive_dph_loss", "dpo_loss", "separable_dph_loss"]
+        raise PreftuneError(
+            f"{name}: the inputs have shapes {shapes}; pass non-empty vectors of one length [pairs]"
+        )

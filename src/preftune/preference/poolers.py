@@ -1,6 +1,7 @@
 """Poolers: maps from the hidden state of one token to the vector that the reward heads read.
 
-Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053, and the authors' released code (modeling.py).
+Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053, and the authors' released code
+(modeling.py).
 """
 
 import torch
@@ -39,7 +40,7 @@ class AffinePooler(nn.Module):
 
 
 class SwigluPooler(nn.Module):
-    """Inverted bottleneck: f(h) = Drop(tanh(W2 SwiGLU(W1 h + b1) + b2)); the t5 form also drops out the input."""
+    """Inverted bottleneck: f(h) = Drop(tanh(W2 SwiGLU(W1 h + b1) + b2)); t5 also drops out the input."""
 
     def __init__(self, width: int, inner_width: int, dropout: float, input_dropout: float) -> None:
         super().__init__()

@@ -67,8 +67,8 @@ def paired_bootstrap_accuracy(
 ) -> Effect:
     """Difference of the mean over tasks of accuracy, a - b, as fractions.
 
-    a, b: task -> correctness [seeds, items] of the same tasks and items; the numbers of seeds may differ
-    (a base model has one), and seeds are then drawn independently. Raises ValueError when tasks or items differ.
+    a, b: task -> correctness [seeds, items] of the same tasks and items; the numbers of seeds may differ (a
+    base model has one), and seeds are then drawn independently. Raises ValueError for unequal tasks or items.
     """
     if set(a) != set(b) or not a:
         raise ValueError(f"the two systems must share their tasks: {sorted(a)} and {sorted(b)}")
@@ -89,7 +89,7 @@ def paired_bootstrap_accuracy(
 def bootstrap_perplexities(
     nll: Array, tokens: Array, name: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> Array:
-    """Resampled corpus perplexities [resamples]: exp(sum nll / sum tokens) over drawn images, mean over seeds.
+    """Resampled perplexities [resamples]: exp(sum nll / sum tokens) over the drawn images, mean over seeds.
 
     nll, tokens: sums per image [seeds, images]. The image, not the caption, is the unit: captions of one
     image are not independent.

@@ -29,8 +29,8 @@ def cell_interval(
 ) -> tuple[tuple[float, float] | None, str]:
     """Interval of a mean over seeds and the name of its method.
 
-    per_seed: one value a seed. replicates: bootstrap values [resamples] of their mean over items (and seeds), or
-    None where the metric does not come from items.
+    per_seed: one value a seed. replicates: bootstrap values [resamples] of their mean over items (and seeds),
+    or None where the metric does not come from items.
     """
     if len(per_seed) >= SEEDS_FOR_T:
         return t_interval(per_seed, level), f"t over {len(per_seed)} seeds"

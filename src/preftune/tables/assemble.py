@@ -1,4 +1,4 @@
-"""Cell records of a table: leaf cells measured from score files, derived cells from them, verdicts against the paper."""
+"""Cell records of a table: leaf cells from score files, derived cells from those, verdicts."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def judge(
     setting: Setting,
     missing: str,
 ) -> tuple[str, str]:
-    """Verdict and reason: reproduced when the published number is within the interval or the cell's tolerance."""
+    """Verdict and reason: reproduced when the published number is within the interval or tolerance."""
     if cell.system != "ours":
         return "cited", "published number of another system, not run here"
     if value is None:

@@ -1,8 +1,9 @@
 """Cells of the tables: the registry of published numbers and the record of one computed cell.
 
-`config/cells.tsv` has one row per cell. `metric` names what is measured; the derived metrics take their members, by
-column label, from `task`: `average` ("a;b+c": the plain mean of a and of the mean of b and c), `weighted_average`
-(weighted by the number of items) and `difference` ("a;b": a - b). `published` keeps the digits as printed.
+`config/cells.tsv` has one row per cell. `metric` names what is measured; derived metrics take their members,
+by column label, from `task`: `average` ("a;b+c": the plain mean of a and of the mean of b and c),
+`weighted_average` (by the number of items), `difference` ("a;b": a - b) and `ratio` ("a;b": a / b).
+`published` keeps the digits as printed.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellRecord:
-    """One computed cell. value, interval and per_seed are unrounded, in `unit`; None where there is no result."""
+    """One computed cell: value, interval and per_seed unrounded, in `unit`; None where there is no result."""
 
     table: str
     row: str

@@ -1,7 +1,8 @@
 """Claims of the papers, each with its comparison, paired interval and verdict.
 
-`config/claims.tsv` has one row per claim. `a` and `b` are `run:score` (dph) or `run:metric` (context_peft); the effect
-is always a - b. `tasks` lists suites or tasks; `cell_a` and `cell_b` point at published cells (table/row/column).
+`config/claims.tsv` has one row per claim. `a` and `b` are `run:score` (dph) or `run:metric` (context_peft);
+the effect is always a - b. `tasks` lists suites or tasks; `cell_a` and `cell_b` name published cells
+(table/row/column).
 """
 
 from __future__ import annotations

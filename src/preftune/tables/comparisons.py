@@ -105,7 +105,7 @@ def _comparison(effect: Effect, factor: float, unit: str, files: tuple[str, ...]
 
 
 def compare_shift(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
-    """Mean over tasks of the absolute change of the answers' log-probability a token, in nats, seed by seed."""
+    """Mean over tasks of the absolute change of the answers' log-probability a token, in nats."""
     points, replicates, files, items, seeds = [], [], [], 0, []
     for task in _tasks(store, a, b, tasks):
         changes = _changes(store, a.run, b.run, task)
@@ -200,8 +200,8 @@ def compare_cider(a: System, b: System, tasks: Sequence[str], store: ScoreStore)
 def compare_counts(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
     """Difference of two exact counts: of the paper's model shape, or numbers that perplexity.json states."""
     if a.score == "paper_parameters":
-        values = [_paper_count(system.run) for system in (a, b)]
-        return Comparison(float(values[0] - values[1]), None, 0, 1, "parameters", ())
+        difference = _paper_count(a.run) - _paper_count(b.run)
+        return Comparison(float(difference), None, 0, 1, "parameters", ())
     _require(store, a, b)
     means, files, seeds = [], [], []
     for system in (a, b):

@@ -18,7 +18,7 @@ SUITES = (("GLUE", "glue"), ("GPT4All", "gpt4all"), ("RACE", "race"))
 
 
 def ablation_records(runs: Sequence[str], store: ScoreStore, setting: Setting) -> list[CellRecord]:
-    """Mean over tasks of accuracy, for each suite and over all tasks, of every run by each score that it has."""
+    """Mean over tasks of accuracy, by suite and over all tasks, of every run by each score that it has."""
     records = []
     for run in runs:
         suites = {task: suite for task, suite in store.suites(run).items() if suite in dict(SUITES).values()}
@@ -70,7 +70,7 @@ def caption_cells(runs: Sequence[str]) -> list[Cell]:
 
 
 def control_cells(runs: Sequence[str]) -> list[Cell]:
-    """The two controls of every run: perplexity with a blank image, CIDEr with the captions shuffled over images."""
+    """Both controls of every run: perplexity with a blank image, CIDEr of captions shuffled over images."""
     plan = (
         ("perplexity", "perplexity", "perplexity"),
         ("perplexity, blank image", "perplexity_blank", "perplexity"),

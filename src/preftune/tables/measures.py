@@ -22,13 +22,13 @@ from preftune.tables.scores import REMEDY, Choices, Losses, ScoreStore, stack
 RESAMPLES = 2000
 IMAGES = "images"
 UNDEFINED = "; undefined (constant predictions), counted as 0"
-# Columns of captions.parquet whose mean over images is the corpus metric; BLEU and METEOR pool counts instead.
+# Columns of captions.parquet whose mean over images is the corpus metric; BLEU and METEOR pool counts.
 ITEM_COLUMNS = {"CIDEr": "cider", "CIDEr_shuffled": "cider_shuffled", "ROUGE-L": "rouge_l"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Unscaled values by seed; replicates [resamples] of their mean, or None where no items stand behind them."""
+    """Unscaled values by seed; replicates [resamples] of their mean, None where there are no items."""
 
     per_seed: dict[int, float]
     replicates: Array | None
@@ -80,7 +80,7 @@ def _common(store: ScoreStore, run: str, task: str) -> tuple[list[int], str, tup
 
 def measure_task(store: ScoreStore, run: str, task: str, score: str, metric: str) -> Measure | None:
     """One metric of one task of one system, by its `log` or `reward` score."""
-    seeds, split, files = _common(store, run, task)
+    seeds, split, _ = _common(store, run, task)
     per_seed: dict[int, float] = {}
     undefined = 0
     for seed in seeds:
@@ -92,6 +92,7 @@ def measure_task(store: ScoreStore, run: str, task: str, score: str, metric: str
             per_seed[seed] = _number(metrics[metric] or 0.0, store.path(run, seed, task), f"{score} {metric}")
     if not per_seed:
         return None
+    files = tuple(store.path(run, seed, task).as_posix() for seed in per_seed)
     items = [store.choices(run, seed, task, score) for seed in per_seed]
     answers = [choices for choices in items if choices is not None]
     n_items = _count(store, run, seeds[0], task, "n")
@@ -106,7 +107,7 @@ def measure_task(store: ScoreStore, run: str, task: str, score: str, metric: str
 def correctness(
     store: ScoreStore, run: str, task: str, score: str
 ) -> tuple[list[int], tuple[str, ...], Array] | None:
-    """Seeds, documents [items] and correct answers [seeds, items] of one task, or None when it was not run so."""
+    """Seeds, documents [items] and correct answers [seeds, items] of a task; None when it was not run so."""
     if score == "reward" and not any(
         score in store.read(run, seed, task).get("metrics", {}) for seed in store.seeds(run, task)
     ):
@@ -122,7 +123,7 @@ def correctness(
 
 
 def measure_correctness(store: ScoreStore, run: str, task: str, score: str) -> Measure | None:
-    """Accuracy of any task from its items, also where the suite reports another metric (STS-B: the rounded score)."""
+    """Accuracy of any task from its items, also where its metric is another (STS-B: the rounded score)."""
     found = correctness(store, run, task, score)
     if found is None:
         return None
@@ -136,7 +137,7 @@ def measure_correctness(store: ScoreStore, run: str, task: str, score: str) -> M
 def replicate_metric(
     answers: Sequence[Choices], expected: Sequence[float], task: str, metric: str, files: Sequence[str]
 ) -> Array:
-    """Bootstrap replicates [resamples] of a metric over items and seeds; the metric itself is recomputed first."""
+    """Bootstrap replicates [resamples] of a metric over items and seeds, which must give what is expected."""
     if len({choices.documents for choices in answers}) > 1:
         raise PreftuneError(
             f"the seeds of {files[0]} answered different questions: evaluate them again with one limit."

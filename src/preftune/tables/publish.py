@@ -1,4 +1,4 @@
-"""The published copy of the results: tables, charts and records, small files only, and the README's generated tables."""
+"""The published copy of the results: tables, charts, records (small files only), and the README's tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from preftune.errors import PreftuneError
 
 PAPERS = ("dph", "context_peft")
-# Charts and captions are shown in the README; score files are what the tables' aggregates are recomputed from.
+# The README shows the charts; the tables' aggregates are recomputed from the score files.
 PATTERNS = (
     "{paper}/tables/*.csv",
     "{paper}/tables/*.md",
@@ -52,7 +52,7 @@ def copy_files(results: Path, files: list[Path], destination: Path) -> None:
 
 
 def fill_markers(text: str, blocks: dict[str, str], where: str) -> str:
-    """The text with each `<!-- generated:NAME -->` ... `<!-- /generated -->` block replaced by blocks[NAME]."""
+    """The text with what stands between `<!-- generated:NAME -->` and `<!-- /generated -->` renewed."""
     lines: list[str] = []
     name = ""
     for number, line in enumerate(text.splitlines(), start=1):

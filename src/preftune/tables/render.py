@@ -23,7 +23,7 @@ TITLES = {
 }
 NOTES = {
     "glue": "DPO and DPH are the log-probability and the reward score of one checkpoint (run dph-joint).",
-    "encoders": "Swin-Tiny and Swin-Large are the paper's encoders; other scales use the ones in config/runs.tsv.",
+    "encoders": "Swin-Tiny and Swin-Large are the paper's; other scales use the encoders of config/runs.tsv.",
     "parameters": "The first two columns are counted for the shape of the paper's LM, at every scale alike.",
 }
 NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]

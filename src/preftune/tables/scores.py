@@ -24,7 +24,7 @@ REMEDY = "delete it and run the evaluation again"
 
 @dataclass(frozen=True)
 class Choices:
-    """Answers to one task's questions [items], sorted by document: indices of candidates and their labels' values."""
+    """Answers to one task's questions [items], sorted by document: candidates' indices and labels' values."""
 
     documents: tuple[str, ...]
     predicted: Array
@@ -36,7 +36,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums per image [images], sorted by image: negative log-likelihood in nats, with a blank image, and tokens."""
+    """Sums per image [images], sorted by image: NLL in nats, the same with a blank image, and tokens."""
 
     images: tuple[str, ...]
     nll: Array
@@ -109,7 +109,7 @@ class ScoreStore:
         return frame
 
     def choices(self, run: str, seed: int, name: str, score: str) -> Choices | None:
-        """Every question's answer by `log` (mean log-probability a token) or `reward`; ties go to the first."""
+        """Every question's answer by `log` (mean log-probability a token) or `reward`; the first of a tie."""
         path = self.path(run, seed, name)
         if (path, score) not in self._choices:
             columns = (

@@ -1,4 +1,4 @@
-"""Policies on disk: a base model, an adapter on it (PEFT), or a whole fine-tuned model; loading, starting, saving."""
+"""Policies on disk: a PEFT adapter on a base model, or a whole model; starting, loading, saving."""
 
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ def is_adapter(folder: Path) -> bool:
 def new_policy(
     base: Path, lora: LoraSettings | None, seed: int, device: torch.device | str, dtype: torch.dtype
 ) -> tuple[nn.Module, Any]:
-    """The base model made trainable, with its tokenizer: a fresh LoRA adapter on frozen weights, or every weight.
+    """The base model made trainable, with its tokenizer: a fresh LoRA adapter on frozen weights, or every
+    weight.
 
-    LoRA's A matrices are drawn from torch's global generator after it is seeded with `seed`; B is zero, so the new
-    policy computes what the base model computes.
+    LoRA's A matrices are drawn from torch's global generator after it is seeded with `seed`; B is zero, so
+    the new policy computes what the base model computes.
     """
     model, tokenizer = load_language_model(base, torch.device(device), dtype)
     if lora is None:
@@ -43,7 +44,8 @@ def new_policy(
         return get_peft_model(model, config).train(), tokenizer
     except ValueError as error:
         raise PreftuneError(
-            f"LoRA targets {list(lora.targets)} do not fit {base} ({error}); name its linear layers in lora.targets."
+            f"LoRA targets {list(lora.targets)} do not fit {base} ({error}); name its linear layers in "
+            "lora.targets."
         ) from error
 
 
@@ -56,19 +58,23 @@ def load_policy(
 ) -> tuple[nn.Module, Any]:
     """Load an adapter on `base`, or a whole model, with its tokenizer.
 
-    Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains whole.
+    Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains
+    whole.
     """
     if not is_adapter(folder):
         model, tokenizer = load_language_model(folder, torch.device(device), dtype)
         return model.requires_grad_(trainable).train(trainable), tokenizer
     if base is None:
-        raise PreftuneError(f"{folder} is an adapter without its base model; give the base model's folder as well.")
+        raise PreftuneError(
+            f"{folder} is an adapter without its base model; give the base model's folder as well."
+        )
     model, tokenizer = load_language_model(base, torch.device(device), dtype)
     try:
         policy = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (ValueError, RuntimeError) as error:
         raise PreftuneError(
-            f"The adapter {folder} does not fit the base model {base} ({error}); give the base that it was trained on."
+            f"The adapter {folder} does not fit the base model {base} ({error}); give the base that it was "
+            "trained on."
         ) from error
     if not trainable:
         policy.requires_grad_(False)
@@ -76,7 +82,7 @@ def load_policy(
 
 
 def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write an adapter (weights and configuration) or a whole model with its tokenizer, with reproducible bytes."""
+    """Write an adapter, or a whole model with its tokenizer, with reproducible bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(model, PeftModel):

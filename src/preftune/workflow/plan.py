@@ -136,7 +136,8 @@ class Plan:
         source = self.datasets[dataset]["sources"].get(kind)
         if source is None:
             raise PreftuneError(f"config/datasets.yaml: {dataset} has no source of kind {kind}: set data: local and data_root.")
-        return self.job("fetch_dataset", {"name": dataset, "kind": kind, **source})
+        files = self.datasets[dataset]["sources"].get("files", {}) if kind == "hub" else {}
+        return self.job("fetch_dataset", {"name": dataset, "kind": kind, "files": files, **source})
 
     def generate_language_data(self) -> Job:
         size = self.config.language_data.model_dump() if self.config.language_data else {}

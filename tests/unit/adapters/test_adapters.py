@@ -1,61 +1,13 @@
 """Context adapters: no effect at the start, groups, the two forms, gradient checkpointing, wrong use."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
+from preftune.adapters.base import Projection
 from preftune.adapters.context import Contexts, Segment
-from preftune.adapters.install import ADAPTERS, InstalledAdapters, install_adapters
+from preftune.adapters.install import ADAPTERS, install_adapters
 from preftune.errors import PreftuneError
-from preftune.settings import AdapterSettings
-
-LAYOUT = (Segment(1, 0, 1), Segment(0, 1, 5), Segment(1, 5, 9))  # BOS, 4 image tokens, 4 words
-KINDS = sorted(ADAPTERS)
-
-
-def make_model(seed: int = 0) -> LlamaForCausalLM:
-    """A Llama of 2 layers and width 16 in float64, so that equal means equal."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).double().eval()
-
-
-def settings(kind: str, context: str = "specific", targets: str = "AF") -> AdapterSettings:
-    """Adapter settings of rank 3."""
-    return AdapterSettings.model_validate({"kind": kind, "context": context, "targets": targets, "rank": 3})
-
-
-def disturb(adapters: InstalledAdapters) -> None:
-    """Give every parameter a value that has an effect."""
-    generator = torch.Generator().manual_seed(5)
-    for parameter in adapters.parameters():
-        parameter.data = parameter.data.double()
-        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-
-
-def ids() -> Tensor:
-    """Token ids [2, 9]."""
-    return torch.arange(18).view(2, 9)
-
-
-def layout(groups: int) -> Contexts:
-    """The sliced contexts of `ids`, or one group for all."""
-    return Contexts.from_segments(2, LAYOUT if groups == 2 else (Segment(0, 0, 9),))
-
-
-def run(model: LlamaForCausalLM, adapters: InstalledAdapters, contexts: Contexts) -> tuple[Tensor, list[Tensor]]:
-    """Logits, and the gradient of a weighted sum of them with respect to each adapter parameter."""
-    with adapters.use(contexts):
-        logits = model(ids()).logits
-    weight = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=logits.dtype)
-    gradients = torch.autograd.grad((logits * weight).sum(), adapters.parameters())
-    return logits.detach(), list(gradients)
+from tests.unit.adapters.adapter_helpers import KINDS, disturb, ids, layout, make_model, run, settings
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,16 +29,21 @@ def test_slices_equal_one_hot(kind: str) -> None:
     adapters = install_adapters(model, settings(kind))
     disturb(adapters)
     sliced, sliced_gradients = run(model, adapters, layout(2))
-    reference, reference_gradients = run(model, adapters, Contexts.from_ids(layout(2).to_ids(torch.device("cpu"))))
+    reference, reference_gradients = run(
+        model, adapters, Contexts.from_ids(layout(2).to_ids(torch.device("cpu")))
+    )
     torch.testing.assert_close(sliced, reference)
     torch.testing.assert_close(sliced_gradients, reference_gradients)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tied_groups_equal_agnostic(kind: str) -> None:
-    """With both groups equal, outputs are the agnostic ones and the groups' gradients sum to the agnostic gradient."""
+    """With both groups equal, outputs are the agnostic ones and the groups' gradients sum to its gradient."""
     specific, agnostic = make_model(), make_model()
-    two, one = install_adapters(specific, settings(kind)), install_adapters(agnostic, settings(kind, "agnostic"))
+    two, one = (
+        install_adapters(specific, settings(kind)),
+        install_adapters(agnostic, settings(kind, "agnostic")),
+    )
     disturb(one)
     for pair, single in zip(two.parameters(), one.parameters(), strict=True):
         pair.data = single.data.repeat(2, *[1] * (single.dim() - 1))
@@ -136,10 +93,8 @@ def test_image_group_alone_changes_image_tokens_only() -> None:
 
 
 def test_lora_by_hand() -> None:
-    """x = [1, 2], A_image = [1, 1]^T, B_image = [10], A_text = [1, 0]^T, B_text = [5], W = 0: 30 for image, 5 for text."""
+    """x = [1, 2], W = 0: (x [1, 1]^T) 10 = 30 for the image group, (x [1, 0]^T) 5 = 5 for the text group."""
     adapter = ADAPTERS["lora"]
-    from preftune.adapters.base import Projection
-
     lora = adapter(Projection("q_proj", 2, 1), 2, 1, torch.Generator().manual_seed(0))
     lora.a.data = torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]])
     lora.b.data = torch.tensor([[[10.0]], [[5.0]]])
@@ -159,7 +114,7 @@ def test_gradient_checkpointing(kind: str) -> None:
         adapters = install_adapters(model, settings(kind))
         disturb(adapters)
         if checkpoint:
-            hook: Callable = adapters.holder.checkpoint_contexts
+            hook = adapters.holder.checkpoint_contexts
             model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": hook})
         results.append(run(model.train(), adapters, layout(2)))
     torch.testing.assert_close(results[0], results[1])

@@ -39,7 +39,8 @@ def test_identical_captions_are_perfect_and_shuffled_ones_are_not() -> None:
 def test_bleu_and_rouge_by_hand() -> None:
     """Per image 2 of 3 unigrams and 1 of 2 bigrams match, lengths are equal (no brevity penalty):
 
-    BLEU-1 = 2/3, BLEU-2 = sqrt(2/3 * 1/2); the longest common subsequence has 2 of 3 words in both, so ROUGE-L = 2/3.
+    BLEU-1 = 2/3, BLEU-2 = sqrt(2/3 * 1/2); the longest common subsequence has 2 of 3 words in both, so
+    ROUGE-L = 2/3.
     """
     references = {1: ["the red circle"], 2: ["a blue star"]}
     candidates = {1: ["the red square"], 2: ["a blue cross"]}
@@ -51,19 +52,28 @@ def test_bleu_and_rouge_by_hand() -> None:
 
 
 def test_cider_by_hand() -> None:
-    """One reference of one word for each of two images: only unigrams exist, each in 1 of 2 images, idf log 2.
+    """One reference of one word for each of two images: only unigrams exist, each in 1 of 2 images, idf log
+    2.
 
-    Image 1's caption is its reference: cosine 1 for n = 1 and 0 for n = 2 to 4, so CIDEr = 10 * 1/4 = 2.5; image 2's
-    caption shares nothing: 0. The corpus score is their mean, 1.25.
+    Image 1's caption is its reference: cosine 1 for n = 1 and 0 for n = 2 to 4, so CIDEr = 10 * 1/4 = 2.5;
+    image 2's caption shares nothing: 0. The corpus score is their mean, 1.25.
     """
-    corpus, columns = metrics.overlap_scores({1: ["circle"], 2: ["star"]}, {1: ["circle"], 2: ["cross"]}, seed=0)
+    corpus, columns = metrics.overlap_scores(
+        {1: ["circle"], 2: ["star"]}, {1: ["circle"], 2: ["cross"]}, seed=0
+    )
     assert columns["cider"] == pytest.approx([2.5, 0.0])
     assert corpus["CIDEr"] == pytest.approx(1.25)
 
 
 def test_tokenise_keeps_lines_and_drops_punctuation() -> None:
     captions = ["A large, RED circle.", "", "two\nlines: don't shift", "naïve café", ""]
-    assert metrics.tokenise(captions) == ["a large red circle", "", "two lines do n't shift", "naïve café", ""]
+    assert metrics.tokenise(captions) == [
+        "a large red circle",
+        "",
+        "two lines do n't shift",
+        "naïve café",
+        "",
+    ]
 
 
 def test_one_image_cannot_be_shuffled() -> None:
@@ -94,6 +104,5 @@ def test_java_that_fails_gives_its_last_words(tmp_path: Path) -> None:
 
 def test_meteor_that_dies_gives_its_last_words(tmp_path: Path) -> None:
     java = broken_java(tmp_path, "echo 'paraphrase table is damaged' >&2; exit 1")
-    scorer = metrics.Meteor(java)
-    with pytest.raises(PreftuneError, match="paraphrase table is damaged"):
+    with metrics.Meteor(java) as scorer, pytest.raises(PreftuneError, match="paraphrase table is damaged"):
         scorer.compute_score({1: ["a star"]}, {1: ["a star"]})

@@ -1,4 +1,4 @@
-"""Scenes: every caption is true of its scene, every picture shows it, and the same seed gives the same bytes."""
+"""Scenes: captions are true of them, pictures show them, and the same seed gives the same bytes."""
 
 import io
 import re
@@ -14,7 +14,8 @@ from preftune.errors import PreftuneError
 SIZES = {"small": "small", "little": "small", "large": "large", "big": "large"}
 NUMBERS = {"a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3}
 ORDERS = {
-    "to the left of": ("left", 1), "to the right of": ("left", -1), "above": ("above", 1), "below": ("above", -1),
+    "to the left of": ("left", 1), "to the right of": ("left", -1), "above": ("above", 1), "below":
+    ("above", -1),
 }  # fmt: skip
 PLACES = {("on the left", "on the right"): "left", ("at the top", "at the bottom"): "above"}
 PLURALS = {f"{shape}es" if shape == "cross" else f"{shape}s": shape for shape in SHAPES}
@@ -28,7 +29,12 @@ def scenes() -> list[Scene]:
 def told_things(caption: str) -> list[tuple[str, str]]:
     """Read (colour, shape) in the order told."""
     shapes = {**{shape: shape for shape in SHAPES}, **PLURALS}
-    return [(c, shapes[s]) for c, s in re.findall(rf"({'|'.join(COLOURS)}) ({'|'.join(sorted(shapes, reverse=True))})\b", caption)]
+    return [
+        (c, shapes[s])
+        for c, s in re.findall(
+            rf"({'|'.join(COLOURS)}) ({'|'.join(sorted(shapes, reverse=True))})\b", caption
+        )
+    ]
 
 
 def told_sizes(caption: str) -> list[str]:
@@ -61,7 +67,9 @@ def check_pair(scene: Scene, caption: str) -> None:
 def check_equal_things(scene: Scene, caption: str) -> None:
     assert told_things(caption) == [(scene.first.colour, scene.first.shape)]
     assert told_sizes(caption) == [scene.first.size]
-    number = re.search(rf"\b(two|three|one|single)\b|^(an?) (?:small|large)|shows (an?) (?:{'|'.join(COLOURS)})", caption)
+    number = re.search(
+        rf"\b(two|three|one|single)\b|^(an?) (?:small|large)|shows (an?) (?:{'|'.join(COLOURS)})", caption
+    )
     assert number and NUMBERS[next(word for word in number.groups() if word)] == scene.count
     assert any(plural in caption for plural in PLURALS) == (scene.count > 1)
 

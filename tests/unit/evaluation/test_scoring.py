@@ -31,8 +31,16 @@ def make_questions() -> list[Question]:
 
     return [
         Question("a", "t", ask("Is the cup red?"), ["no", "yes"], 1),
-        Question("b", "t", ask("Where is the blue ball? Choices: A. chair B. table"), ["A. chair", "B. the table", "C. x"], 0),
-        Question("c", "t", ask("  spaces around \n"), ["under the chair in the kitchen.", " leading space"], 1),
+        Question(
+            "b",
+            "t",
+            ask("Where is the blue ball? Choices: A. chair B. table"),
+            ["A. chair", "B. the table", "C. x"],
+            0,
+        ),
+        Question(
+            "c", "t", ask("  spaces around \n"), ["under the chair in the kitchen.", " leading space"], 1
+        ),
         Question("d", "t", ask("How similar, from 0 to 5?"), list("012345"), 3, 2.6),
     ]
 
@@ -79,7 +87,9 @@ def test_an_empty_candidate_is_refused(base: Path) -> None:
 
 def test_questions_come_from_the_tasks_split(tmp_path: Path) -> None:
     (task,) = find_tasks(["cola"])
-    rows = Dataset.from_dict({"sentence": ["The cup is red.", "Cup the red."], "label": [1, 0], "idx": [0, 1]})
+    rows = Dataset.from_dict(
+        {"sentence": ["The cup is red.", "Cup the red."], "label": [1, 0], "idx": [0, 1]}
+    )
     folder = tmp_path / task.dataset
     DatasetDict({task.split: rows}).save_to_disk(str(folder))
     assert [question.gold for question in read_questions(task, [tmp_path / "other", folder], None)] == [1, 0]

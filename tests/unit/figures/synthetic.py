@@ -1,4 +1,4 @@
-"""Small, seeded stand-ins for score folders, metrics, captions and images, in the formats that the figures read."""
+"""Small, seeded stand-ins for scores, metrics, captions and images, in the formats that the figures read."""
 
 import json
 import math
@@ -21,7 +21,7 @@ SHAPES = ["circle", "square"]
 
 
 def write_scores(root: Path, run: str, skill: float, reward: bool, seed: int = 0, items: int = 12) -> Path:
-    """Score files of one run on every task; `skill` is the chance that the gold candidate gets the best score."""
+    """Score files of one run on every task; `skill` is the chance that gold is lifted."""
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True)
     generator = np.random.default_rng([seed, len(run)])
@@ -32,8 +32,9 @@ def write_scores(root: Path, run: str, skill: float, reward: bool, seed: int = 0
             scores = generator.normal(size=(2, choices))
             scores[:, gold] += np.where(generator.random(2) < skill, 4.0, 0.0)
             rows += [
-                {"document": f"{task}-{item:03}", "candidate": c, "label": str(c), "log_probability": -30 + scores[0, c],
-                 "tokens": 1, "reward": scores[1, c] if reward else math.nan, "is_gold": c == gold, "gold": str(gold)}
+                {"document": f"{task}-{item:03}", "candidate": c, "label": str(c), "tokens": 1,
+                 "gold": str(gold), "log_probability": -30 + scores[0, c], "reward": scores[1, c] if reward else math.nan,
+                 "is_gold": c == gold}
                 for c in range(choices)
             ]  # fmt: skip
         pd.DataFrame(rows).to_parquet(folder / f"{task}.parquet")
@@ -52,8 +53,10 @@ def write_systems(root: Path) -> list[Path]:
     ]
 
 
-def write_metrics(root: Path, run: str, steps: int = 20, head: bool = False, implicit: bool = False, seed: int = 0,
-                  healthy: bool = True) -> Path:  # fmt: skip
+def write_metrics(
+    root: Path, run: str, steps: int = 20, head: bool = False, implicit: bool = False, seed: int = 0,
+    healthy: bool = True,
+) -> Path:  # fmt: skip
     """A model folder with the metrics of one training run."""
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True)
@@ -61,13 +64,20 @@ def write_metrics(root: Path, run: str, steps: int = 20, head: bool = False, imp
     rows = []
     for step in range(1, steps + 1):
         progress = step / steps * (1 if healthy else -0.5)
-        row: dict[str, float] = {"step": step, "loss": 1.6 - 0.8 * progress + 0.05 * generator.normal(), "learning_rate": 1e-4}
+        row: dict[str, float] = {
+            "step": step,
+            "loss": 1.6 - 0.8 * progress + 0.05 * generator.normal(),
+            "learning_rate": 1e-4,
+        }
         for prefix, present, scale in (("", head, 1.0), ("implicit_", implicit, 0.2)):
             if present:
                 margin = scale * (1.5 * progress + 0.1 * generator.normal())
                 chosen = scale * (-0.4 * progress)
                 row |= {f"{prefix}chosen_reward": chosen, f"{prefix}rejected_reward": chosen - margin}
-                row |= {f"{prefix}margin": margin, f"{prefix}accuracy": min(1.0, max(0.0, 0.5 + 0.4 * progress))}
+                row |= {
+                    f"{prefix}margin": margin,
+                    f"{prefix}accuracy": min(1.0, max(0.0, 0.5 + 0.4 * progress)),
+                }
         row |= {"dph_loss": 1.3 - 0.5 * progress} if head else {}
         row |= {"dpo_loss": 0.69 - 0.1 * progress} if implicit else {}
         rows.append(row)
@@ -93,16 +103,23 @@ def write_perplexity(root: Path, run: str, level: float, images: int = 24, seed:
     image = np.repeat(np.arange(images), 5)
     tokens = generator.integers(8, 16, size=len(image))
     nll = tokens * (level + 0.3 * generator.normal(size=len(image)))
-    frame = pd.DataFrame({"image_id": image, "caption_index": np.tile(np.arange(5), images), "tokens": tokens})
+    frame = pd.DataFrame(
+        {"image_id": image, "caption_index": np.tile(np.arange(5), images), "tokens": tokens}
+    )
     frame.assign(nll=nll, nll_blank=nll * 1.2).to_parquet(folder / "perplexity.parquet")
     record = {"split": "test", "n_images": images, "n_captions": len(image), "tokens": int(tokens.sum())}
-    (folder / "perplexity.json").write_text(json.dumps(record | {"perplexity": math.exp(nll.sum() / tokens.sum())}))
+    (folder / "perplexity.json").write_text(
+        json.dumps(record | {"perplexity": math.exp(nll.sum() / tokens.sum())})
+    )
     return folder
 
 
 def write_captioners(root: Path) -> list[Path]:
     """Perplexities of the demo's five captioning runs."""
-    levels = {"none": 2.6, "lora-8-af-agnostic": 2.0, "lora-8-af-specific": 1.9, "bitfit-af-specific": 2.2, "ia3-af-specific": 2.4}
+    levels = {
+        "none": 2.6, "lora-8-af-agnostic": 2.0, "lora-8-af-specific": 1.9,
+        "bitfit-af-specific": 2.2, "ia3-af-specific": 2.4,
+    }  # fmt: skip
     return [write_perplexity(root, run, level) for run, level in levels.items()]
 
 
@@ -127,22 +144,32 @@ def write_captions(root: Path, run: str, files: list[str], seed: int = 0) -> Pat
     path = root / run / f"seed-{seed}.jsonl"
     path.parent.mkdir(parents=True)
     rows = [
-        {"image_id": number, "file": file, "caption": f"a {COLOURS[number % 5]} {SHAPES[number % 2]} next to a <small> & green shape",
-         "references": [f"there is a {COLOURS[number % 5]} {SHAPES[number % 2]} to the left of a {COLOURS[(number + 2) % 5]} one"]}
+        {
+            "image_id": number,
+            "file": file,
+            "caption": f"a {COLOURS[number % 5]} {SHAPES[number % 2]} next to a <small> & green shape",
+            "references": [
+                f"a {COLOURS[number % 5]} {SHAPES[number % 2]} left of a {COLOURS[(number + 2) % 5]} one"
+            ],
+        }
         for number, file in enumerate(files)
-    ]  # fmt: skip
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def write_attention(folder: Path, files: list[str], images: int = 4, tokens: int = 5) -> tuple[Path, Path]:
+def write_attention(folder: Path, files: list[str], images: int = 4) -> tuple[Path, Path]:
     """An archive of attention maps and the folder of prepared captions that lists the images."""
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(3)
-    maps = generator.gamma(0.6, size=(images * tokens, 7, 7))
-    words = ["a", "red", "circle", "left", "of"][:tokens] * images
+    words = ["a", " red", " cir", "cle", " left", " of", " the", " square", ".", "<|im_end|>"]
+    maps = np.random.default_rng(3).gamma(0.6, size=(images, len(words) + 2, 7, 7))
+    maps[:, len(words) :] = 0
+    tokens = np.array([[*words, "", ""]] * images)
     archive = folder / "attention.npz"
-    np.savez(archive, maps=maps, image_ids=np.repeat(np.arange(images), tokens), tokens=np.array(words))
-    frame = pd.DataFrame({"image_id": np.arange(len(files)), "split": "test", "file": files, "width": 96, "height": 96})
+    ids = np.arange(images)
+    np.savez(archive, maps=maps, lengths=np.full(images, len(words)), image_ids=ids, tokens=tokens, layer=5)
+    frame = pd.DataFrame(
+        {"image_id": np.arange(len(files)), "split": "test", "file": files, "width": 96, "height": 96}
+    )
     frame.to_parquet(folder / "images.parquet")
     return archive, folder

@@ -1,4 +1,4 @@
-"""Encoders: shapes, padding and preprocessing by hand, conversion of published weights, SwinV2 by the same rule."""
+"""Encoders: shapes, padding and preprocessing by hand, converted weights, SwinV2 by the same rule."""
 
 from pathlib import Path
 
@@ -35,6 +35,17 @@ def published_names(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return published
 
 
+def random_encoder() -> EfficientNetLite:
+    """Return lite0 with random weights and batch norms that have seen noise, else activations die out."""
+    torch.manual_seed(0)
+    encoder = EfficientNetLite("efficientnet-lite0").train()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    encoder.encode(torch.rand(2, 3, 224, 224))
+    return encoder.eval()
+
+
 @pytest.mark.parametrize(
     ("architecture", "tokens", "parameters"),
     [("efficientnet-lite0", 49, 3_371_008), ("efficientnet-lite2", 81, 4_811_072)],
@@ -49,7 +60,8 @@ def test_efficientnet_shapes(architecture: str, tokens: int, parameters: int) ->
 
 
 def test_same_padding_puts_the_odd_pixel_last() -> None:
-    """A 4 x 4 image of ones, kernel 3 of ones, stride 2: windows start at 0 and 2, the second reaches one pixel outside.
+    """A 4 x 4 image of ones, kernel 3 of ones, stride 2: windows start at 0 and 2, the second reaches one
+    pixel outside.
 
     So the sums are 9, 6, 6 and 4; symmetric padding would give 4, 6, 6 and 9.
     """
@@ -66,18 +78,20 @@ def test_preprocessing_by_hand() -> None:
     wide = np.full((224, 448, 3), 127, dtype=np.uint8)
     wide[:, :100] = 255  # outside of the middle 224 columns
     assert torch.equal(encoder.preprocess(Image.fromarray(wide)), torch.zeros(3, 224, 224))
-    assert torch.equal(encoder.preprocess(Image.new("RGB", (300, 500), (255, 255, 255))), torch.ones(3, 224, 224))
+    assert torch.equal(
+        encoder.preprocess(Image.new("RGB", (300, 500), (255, 255, 255))), torch.ones(3, 224, 224)
+    )
     assert square_pixels(Image.new("RGB", (1000, 3)), 64).shape == (3, 64, 64)
 
 
 def test_converted_weights_give_the_same_features(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    encoder = EfficientNetLite("efficientnet-lite0")
+    encoder = random_encoder()
     torch.save(published_names(encoder.state_dict()), tmp_path / "published.pth")
     convert_efficientnet(tmp_path / "published.pth", "efficientnet-lite0", tmp_path / "encoder")
     loaded = load_encoder(tmp_path / "encoder")
     batch = torch.rand(1, 3, 224, 224)
     assert torch.equal(loaded.encode(batch), encoder.encode(batch))
+    assert loaded.encode(batch).std() > 0.1
     assert set(our_names(published_names(encoder.state_dict()))) == set(encoder.state_dict())
 
 
@@ -108,11 +122,18 @@ def write_scenes(folder: Path, count: int) -> pd.DataFrame:
 
 
 def test_swinv2_tiny_goes_through_the_same_feature_rule(tmp_path: Path) -> None:
-    """The paper's encoder by shape, with random weights: 256 pixels, 27,578,154 parameters, 8 x 8 tokens of 768."""
+    """The paper's encoder with random weights: 27,578,154 parameters, 8 x 8 tokens of 768."""
     from transformers import Swinv2Config, Swinv2Model
 
     torch.manual_seed(0)
-    config = Swinv2Config(image_size=256, patch_size=4, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=8)
+    config = Swinv2Config(
+        image_size=256,
+        patch_size=4,
+        embed_dim=96,
+        depths=[2, 2, 6, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=8,
+    )
     Swinv2Model(config, add_pooling_layer=False).save_pretrained(tmp_path / "swin")
     encoder = load_encoder(tmp_path / "swin")
     assert sum(parameter.numel() for parameter in encoder.model.parameters()) == 27_578_154
@@ -125,26 +146,27 @@ def test_swinv2_tiny_goes_through_the_same_feature_rule(tmp_path: Path) -> None:
 
 
 def test_features_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    encoder = EfficientNetLite("efficientnet-lite0")
+    encoder = random_encoder()
     images = write_scenes(tmp_path, 3)
     for batch in (1, 4):
         compute_features(encoder, images, tmp_path, tmp_path / f"by-{batch}", batch, CPU)
     one, four = (np.load(tmp_path / f"by-{batch}" / "features.npy").astype(np.float32) for batch in (1, 4))
-    assert np.allclose(one, four, atol=1e-2)
+    assert one.std() > 0.1 and np.allclose(one, four, atol=2e-2)
     index = pd.read_parquet(tmp_path / "by-4" / "index.parquet")
     assert index["image_id"].tolist() == [1, 2, 3, -1] and index["row"].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the pretrained encoder is not fetched (make results fetches it)")
+@pytest.mark.skipif(
+    not REAL.is_dir(), reason="the pretrained encoder is not fetched (make results fetches it)"
+)
 def test_pretrained_features_tell_the_shapes_apart() -> None:
     """A nearest-class-mean probe on 60 scenes of one kind of shape; chance is 1/6."""
     encoder = load_encoder(REAL)
-    scenes = [scene for scene in draw_scenes(200, seed=7) if scene.kind != "pair"][:90]
+    scenes = [scene for scene in draw_scenes(200, seed=7) if scene.kind != "pair"][:60]
     inputs = torch.stack([encoder.preprocess(draw(scene, str(n))) for n, scene in enumerate(scenes)])
     pooled = encoder.encode(inputs).mean(dim=1).numpy()  # [scenes, width]
     shapes = np.array([scene.first.shape for scene in scenes])
     names = sorted(set(shapes))
-    means = np.stack([pooled[:60][shapes[:60] == name].mean(axis=0) for name in names])
-    guessed = np.linalg.norm(pooled[60:, None] - means[None], axis=-1).argmin(axis=1)
-    assert np.mean([names[guess] == shape for guess, shape in zip(guessed, shapes[60:], strict=True)]) > 0.6
+    means = np.stack([pooled[:40][shapes[:40] == name].mean(axis=0) for name in names])
+    guessed = np.linalg.norm(pooled[40:, None] - means[None], axis=-1).argmin(axis=1)
+    assert np.mean([names[guess] == shape for guess, shape in zip(guessed, shapes[40:], strict=True)]) > 0.6

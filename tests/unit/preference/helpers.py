@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -12,7 +13,21 @@ from preftune.preference.data import PreferencePair
 from preftune.preference.heads import PreferenceModel
 from preftune.training.checkpoints import load_policy
 
-WORDS = "the red cup is on table in kitchen and blue ball under chair small dog yes no".split()
+WORDS = (
+    "the",
+    "red",
+    "cup",
+    "table",
+    "kitchen",
+    "blue",
+    "ball",
+    "under",
+    "chair",
+    "small",
+    "dog",
+    "yes",
+    "no",
+)
 
 
 def make_model(folder: Path, head: bool = True, pooler: str = "swiglu_bert") -> PreferenceModel:
@@ -32,7 +47,7 @@ def words(generator: random.Random, count: int) -> str:
     return " ".join(generator.choice(WORDS) for _ in range(count))
 
 
-def make_pairs(tokenizer, count: int, seed: int = 0) -> list[PreferencePair]:
+def make_pairs(tokenizer: Any, count: int, seed: int = 0) -> list[PreferencePair]:
     """Pairs of which the chosen answer always says yes."""
     generator = random.Random(seed)
     pairs = []
@@ -49,18 +64,19 @@ def make_pairs(tokenizer, count: int, seed: int = 0) -> list[PreferencePair]:
     return pairs
 
 
-def make_rows(tokenizer, count: int, seed: int = 0) -> list[Completion]:
+def make_rows(tokenizer: Any, count: int, seed: int = 0) -> list[Completion]:
     return [pair.chosen for pair in make_pairs(tokenizer, count, seed)]
 
 
-def save_mixes(tokenizer, folder: Path, count: int = 8) -> tuple[Path, Path]:
+def save_mixes(tokenizer: Any, folder: Path, count: int = 8) -> tuple[Path, Path]:
     """An SFT mix and a preference mix on disk, in the columns of the prepared ones."""
     pairs = make_pairs(tokenizer, count)
+    chosen = [pair.chosen_ids for pair in pairs]
     common = {"example_id": [pair.example_id for pair in pairs], "task": ["rte"] * count}
     common["prompt_ids"] = [pair.prompt_ids for pair in pairs]
-    sft = Dataset.from_dict(common | {"completion_ids": [pair.chosen_ids for pair in pairs]})
+    sft = Dataset.from_dict(common | {"completion_ids": chosen})
     preference = Dataset.from_dict(
-        common | {"chosen_ids": [pair.chosen_ids for pair in pairs], "rejected_ids": [pair.rejected_ids for pair in pairs]}
+        common | {"chosen_ids": chosen, "rejected_ids": [pair.rejected_ids for pair in pairs]}
     )
     sft.save_to_disk(str(folder / "sft-mix"))
     preference.save_to_disk(str(folder / "preference-mix"))

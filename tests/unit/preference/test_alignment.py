@@ -50,7 +50,9 @@ def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> 
     first = reference_table(model.train(), pairs, batch=4)
     assert first.equals(reference_table(model, pairs, batch=4))
     alone = reference_table(model, pairs, batch=1)
-    assert (first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]).abs().to_numpy().max() < 1e-5
+    assert (
+        first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]
+    ).abs().to_numpy().max() < 1e-5
     assert first["chosen_tokens"].tolist() == [len(pair.chosen_ids) for pair in pairs]
     assert first["example_id"].tolist() == [pair.example_id for pair in pairs]
 
@@ -83,14 +85,19 @@ def test_pairs_are_collated_positives_first(base: Path) -> None:
     pairs = make_pairs(make_model(base).tokenizer, 3)
     batch = collate_pairs(pairs, 2)
     for i, row in enumerate([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]):
-        assert batch.input_ids[i][batch.attention_mask[i].bool()].tolist() == [*row.prompt_ids, *row.completion_ids]
+        assert batch.input_ids[i][batch.attention_mask[i].bool()].tolist() == [
+            *row.prompt_ids,
+            *row.completion_ids,
+        ]
         assert batch.input_ids[i][batch.completion_mask[i]].tolist() == list(row.completion_ids)
         assert batch.attention_mask[i].tolist() == sorted(batch.attention_mask[i].tolist(), reverse=True)
 
 
 def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
     sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
-    assert [row.completion_ids for row in read_completions(sft)] == [pair.chosen_ids for pair in read_pairs(preference)]
+    assert [row.completion_ids for row in read_completions(sft)] == [
+        pair.chosen_ids for pair in read_pairs(preference)
+    ]
     with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
         read_pairs(sft)
     with pytest.raises(PreftuneError, match="not a prepared training mix"):
@@ -107,7 +114,9 @@ def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
     batch = collate_pairs([pairs[2], pairs[0], pairs[3]], 2)
     output = model(batch.input_ids, batch.attention_mask, batch.completion_mask)
     rewards, logps = output.rewards["reward"], output.token_log_probabilities.sum(1)
-    head_loss = (separable_dph_loss if dph == "separable" else contrastive_dph_loss)(rewards[:3], rewards[3:], 0.2)
+    head_loss = (separable_dph_loss if dph == "separable" else contrastive_dph_loss)(
+        rewards[:3], rewards[3:], 0.2
+    )
     policy_loss = dpo_loss(logps[:3], logps[3:], reference[[2, 0, 3], 0], reference[[2, 0, 3], 1], 0.3, 0.1)
     assert loss.item() == pytest.approx((0.5 * head_loss + 2 * policy_loss).item(), abs=1e-5)
     assert logged["dph_loss"] == pytest.approx(head_loss.item(), abs=1e-5)

@@ -10,7 +10,13 @@ from torch import nn
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
 from preftune.preference.batches import Completion, collate_completions
-from preftune.preference.heads import HeadConfig, PreferenceModel, RewardHead, last_marker_positions, load_head
+from preftune.preference.heads import (
+    HeadConfig,
+    PreferenceModel,
+    RewardHead,
+    last_marker_positions,
+    load_head,
+)
 from preftune.preference.poolers import POOLERS, build_pooler
 from preftune.settings import LoraSettings
 from preftune.training.checkpoints import new_policy
@@ -40,7 +46,13 @@ def outputs(model: PreferenceModel, rows: list[Completion], extra_padding: int =
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("identity", 8), ("bert", 8 + 72), ("t5", 8 + 72), ("swiglu_bert", 8 + 9 * 40 + 21 * 8), ("swiglu_t5", 8 + 9 * 40 + 21 * 8)],
+    [
+        ("identity", 8),
+        ("bert", 8 + 72),
+        ("t5", 8 + 72),
+        ("swiglu_bert", 8 + 9 * 40 + 21 * 8),
+        ("swiglu_t5", 8 + 9 * 40 + 21 * 8),
+    ],
 )
 def test_pooler_parameter_counts(name: str, count: int) -> None:
     """Width d = 8, m = 20: identity d; affine d + d^2 + d; SwiGLU d + (d + 1) 2m + (m + 1) d."""
@@ -63,7 +75,9 @@ def test_poolers_compute_their_formulas() -> None:
     swiglu = build_pooler("swiglu_t5", 8, 20)
     inner = hidden @ swiglu.expand.weight.T + swiglu.expand.bias
     value, gate = inner[:, :20], inner[:, 20:]
-    expected = torch.tanh((value * gate * torch.sigmoid(gate)) @ swiglu.contract.weight.T + swiglu.contract.bias)
+    expected = torch.tanh(
+        (value * gate * torch.sigmoid(gate)) @ swiglu.contract.weight.T + swiglu.contract.bias
+    )
     torch.testing.assert_close(swiglu(hidden), expected)
 
 
@@ -115,7 +129,7 @@ def test_padding_and_batch_shape_change_nothing(base: Path) -> None:
 
 
 def test_pooling_position_with_right_padding_that_is_the_marker(base: Path) -> None:
-    """Row 0 ends with a newline after its last marker, row 1 with the marker itself; padding is the marker too."""
+    """Row 0 ends with another token after its last marker, row 1 with the marker, its padding too."""
     ids = torch.tensor([[1, 7, MARKER, 8, MARKER, 9], [1, 7, MARKER, MARKER, MARKER, MARKER]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
     assert last_marker_positions(ids, mask, MARKER).tolist() == [4, 2]
@@ -137,7 +151,9 @@ def test_a_row_without_marker_is_refused(base: Path) -> None:
 def test_rewards_of_conversations(base: Path) -> None:
     model = make_model(base)
     ask = {"role": "user", "content": "Is the cup red?"}
-    conversations = [[ask, {"role": "assistant", "content": text}] for text in ("yes", "no the ball is blue", "no")]
+    conversations = [
+        [ask, {"role": "assistant", "content": text}] for text in ("yes", "no the ball is blue", "no")
+    ]
     rewards = model.rewards(conversations, batch=2)
     for conversation, reward in zip(conversations, rewards, strict=True):
         assert model.rewards([conversation]).item() == pytest.approx(reward.item(), abs=1e-5)
@@ -175,7 +191,12 @@ def test_save_and_load(base: Path, tmp_path: Path, lora: LoraSettings | None) ->
     assert torch.equal(found.token_log_probabilities, expected.token_log_probabilities)
     assert torch.equal(found.rewards["reward"], expected.rewards["reward"])
     head = read_json(tmp_path / "head.json")
-    assert (head["pooler"], head["width"], head["names"], head["marker_id"]) == ("bert", 32, ["reward"], MARKER)
+    assert (head["pooler"], head["width"], head["names"], head["marker_id"]) == (
+        "bert",
+        32,
+        ["reward"],
+        MARKER,
+    )
 
 
 def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path) -> None:
@@ -186,7 +207,10 @@ def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path)
 
 
 def test_adapter_initialisation_follows_the_seed(base: Path) -> None:
-    weights = [dict(new_policy(base, LoraSettings(), seed, "cpu", torch.float32)[0].named_parameters()) for seed in (1, 1, 2)]
+    weights = [
+        dict(new_policy(base, LoraSettings(), seed, "cpu", torch.float32)[0].named_parameters())
+        for seed in (1, 1, 2)
+    ]
     name = next(name for name in weights[0] if "lora_A" in name)
     assert torch.equal(weights[0][name], weights[1][name])
     assert not torch.equal(weights[0][name], weights[2][name])
@@ -214,7 +238,9 @@ def test_damaged_or_foreign_heads(base: Path, tmp_path: Path) -> None:
 def test_head_of_another_width_is_refused(base: Path) -> None:
     model = make_model(base, head=False)
     with pytest.raises(PreftuneError, match="saved for hidden size 48 but the language model's is 32"):
-        PreferenceModel(model.language_model, model.tokenizer, RewardHead(HeadConfig("identity", 48, 96, MARKER)))
+        PreferenceModel(
+            model.language_model, model.tokenizer, RewardHead(HeadConfig("identity", 48, 96, MARKER))
+        )
 
 
 def test_adapter_errors(base: Path, tmp_path: Path) -> None:
@@ -222,5 +248,5 @@ def test_adapter_errors(base: Path, tmp_path: Path) -> None:
     PreferenceModel(policy, tokenizer).save_pretrained(tmp_path)
     with pytest.raises(PreftuneError, match="without its base model"):
         PreferenceModel.from_pretrained(tmp_path)
-    with pytest.raises(PreftuneError, match="lora.targets"):
+    with pytest.raises(PreftuneError, match=r"lora\.targets"):
         new_policy(base, LoraSettings(targets=("query",)), 0, "cpu", torch.float32)

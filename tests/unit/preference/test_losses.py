@@ -5,15 +5,15 @@ With s the logistic function and eps the label smoothing, differentiating
     L_con = -(1-eps) log s(d) - eps log s(-d),  d = r_w - r_l
 and using (log s(x))' = 1 - s(x), (log s(-x))' = -s(x):
     dL_sep/dr_w = s(r_w) - (1-eps),  dL_sep/dr_l = s(r_l) - eps,  dL_con/dr_w = s(d) - (1-eps) = -dL_con/dr_l.
-Both gradients vanish where s(.) = 1 - eps, that is at m = log((1-eps)/eps): r_w = m, r_l = -m, or d = m. There
--(1-eps) log(1-eps) - eps log(eps) = H(eps) is left of each binary cross-entropy: 2 H and H.
+Both gradients vanish where s(.) = 1 - eps, that is at m = log((1-eps)/eps): r_w = m, r_l = -m, or d = m.
+There -(1-eps) log(1-eps) - eps log(eps) = H(eps) is left of each binary cross-entropy: 2 H and H.
 
 At r_w = r_l = 0 each log is -log 2, so L_sep = 2 log 2 = 1.386294 and L_con = log 2 = 0.693147 for every eps.
 At eps = 0.1, r_w = 1, r_l = -0.5 with softplus(x) = -log s(-x):
     softplus(-1) = 0.313262, softplus(1) = 1.313262, softplus(-0.5) = 0.474077, softplus(0.5) = 0.974077,
     L_sep = 0.9 * 0.313262 + 0.1 * 1.313262 + 0.1 * 0.974077 + 0.9 * 0.474077 = 0.937339,
-    d = 1.5: softplus(-1.5) = 0.201413, softplus(1.5) = 1.701413, L_con = 0.9 * 0.201413 + 0.1 * 1.701413 = 0.351413;
-    s(1) = 0.731059, s(-0.5) = 0.377541, s(1.5) = 0.817574, so
+    d = 1.5: softplus(-1.5) = 0.201413, softplus(1.5) = 1.701413, L_con = 0.9 * 0.201413 + 0.1 * 1.701413 =
+    0.351413; s(1) = 0.731059, s(-0.5) = 0.377541, s(1.5) = 0.817574, so
     dL_sep = (-0.168941, 0.277541) and dL_con/dr_w = -0.082426.
 """
 
@@ -25,12 +25,18 @@ import torch
 from preftune.errors import PreftuneError
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 
-OPTIMA = [(0.05, 2.944439, 0.397030, 0.198515), (0.10, 2.197225, 0.650166, 0.325083), (0.20, 1.386294, 1.000805, 0.500402)]
+OPTIMA = [
+    (0.05, 2.944439, 0.397030, 0.198515),
+    (0.10, 2.197225, 0.650166, 0.325083),
+    (0.20, 1.386294, 1.000805, 0.500402),
+]
 DPH = [separable_dph_loss, contrastive_dph_loss]
 
 
 def pair(chosen: float, rejected: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([float(chosen)], requires_grad=True), torch.tensor([float(rejected)], requires_grad=True)
+    return torch.tensor([float(chosen)], requires_grad=True), torch.tensor(
+        [float(rejected)], requires_grad=True
+    )
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.05, 0.1, 0.2, 0.49])
@@ -96,8 +102,8 @@ def test_contrastive_ignores_a_common_shift() -> None:
 def test_swapping_a_pair_equals_flipping_the_label(loss) -> None:
     """Swapping the answers equals 1 - eps in place of eps: here written out, since eps above 0.5 is refused.
 
-    For L_con: L(r_l, r_w; eps) - L(r_w, r_l; eps) = (1 - 2 eps) d, and for L_sep (1 - 2 eps) (r_w - r_l) as well,
-    because log s(x) - log s(-x) = x.
+    For L_con: L(r_l, r_w; eps) - L(r_w, r_l; eps) = (1 - 2 eps) d, and for L_sep (1 - 2 eps) (r_w - r_l) as
+    well, because log s(x) - log s(-x) = x.
     """
     chosen, rejected = torch.tensor([0.4]), torch.tensor([-1.1])
     difference = loss(rejected, chosen, 0.1) - loss(chosen, rejected, 0.1)
@@ -124,7 +130,8 @@ def test_contrastive_of_implicit_rewards_is_cdpo() -> None:
 
 
 def test_dpo_by_hand() -> None:
-    """Delta = (-3 - -5) - (-4 - -4) = 2; beta Delta = 0.2; L = softplus(-0.2) = 0.598139; eps 0.1 adds 0.1 * 0.2.
+    """Delta = (-3 - -5) - (-4 - -4) = 2; beta Delta = 0.2; L = softplus(-0.2) = 0.598139; eps 0.1 adds 0.1 *
+    0.2.
 
     dL/d log pi(y_w) = -beta (1 - s(0.2)) = -0.1 * 0.450166 = -0.045017. At Delta = 0 the loss is log 2.
     """

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from preftune.preference.batches import collate_completions
+from preftune.preference.heads import PreferenceModel
 from preftune.settings import LoraSettings, TrainingSettings
 from preftune.training.checkpoints import new_policy, trainable_parameters
 from preftune.training.loop import fit
 from preftune.training.sft import SftObjective, completion_cross_entropy
-from preftune.preference.heads import PreferenceModel
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_rows
 

@@ -4,7 +4,7 @@ from preftune.data.embedded.scenes import Scene, Thing
 
 NUMBERS = {1: "one", 2: "two", 3: "three"}
 SYNONYMS = {"small": "little", "large": "big"}
-# relation of the first thing to the second: (phrase, phrase told from the second, place of first, place of second)
+# relation of the first thing to the second: (phrase, the same told from the second, place of each)
 RELATION_WORDS = {
     "left": ("to the left of", "to the right of", "on the left", "on the right"),
     "above": ("above", "below", "at the top", "at the bottom"),
@@ -37,7 +37,8 @@ def pair_captions(scene: Scene, first: Thing, second: Thing) -> list[str]:
     """Describe two shapes and where they are."""
     relation, reverse, place, other_place = RELATION_WORDS[scene.relation or "left"]
     return [
-        f"a {first.size} {first.colour} {first.shape} {relation} a {second.size} {second.colour} {second.shape}",
+        f"a {first.size} {first.colour} {first.shape} {relation} "
+        f"a {second.size} {second.colour} {second.shape}",
         f"there is a {SYNONYMS[second.size]} {second.colour} {second.shape} {reverse} "
         f"a {SYNONYMS[first.size]} {first.colour} {first.shape}",
         f"a {scene.background} picture with a {first.size} {first.colour} {first.shape} {place} "

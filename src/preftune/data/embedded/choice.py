@@ -3,7 +3,15 @@
 import random
 from collections.abc import Mapping
 
-from preftune.data.embedded.knowledge import CAPITALS, CATEGORIES, RELATIONS, SCIENCE, SOLUTIONS, STORIES, WANTS
+from preftune.data.embedded.knowledge import (
+    CAPITALS,
+    CATEGORIES,
+    RELATIONS,
+    SCIENCE,
+    SOLUTIONS,
+    STORIES,
+    WANTS,
+)
 from preftune.data.embedded.world import PEOPLE, Block, Row, lettered, placed
 
 
@@ -54,7 +62,12 @@ def _option_count(rng: random.Random) -> int:
 def mmlu(rng: random.Random) -> list[Row]:
     """Return questions for capitals."""
     return [
-        {"question": f"What is the capital of {country}?", "subject": "geography", "choices": options, "answer": place}
+        {
+            "question": f"What is the capital of {country}?",
+            "subject": "geography",
+            "choices": options,
+            "answer": place,
+        }
         for country, _, options, place in _items(rng, CAPITALS, 4)
     ]
 

@@ -31,7 +31,7 @@ def _openings(path: Path) -> list[tuple[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
         content: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        turns = content["conversations"]
+        turns = list(content["conversations"])
     except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise PreftuneError(f"{path} is not a file of conversations: fetch the package again.") from error
     return [

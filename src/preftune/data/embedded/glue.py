@@ -18,7 +18,18 @@ from preftune.data.embedded.world import (
     start_small,
 )
 
-GOOD = ("great", "wonderful", "brilliant", "charming", "lovely", "funny", "moving", "delightful", "superb", "touching")
+GOOD = (
+    "great",
+    "wonderful",
+    "brilliant",
+    "charming",
+    "lovely",
+    "funny",
+    "moving",
+    "delightful",
+    "superb",
+    "touching",
+)
 BAD = ("awful", "terrible", "boring", "dull", "stupid", "horrible", "ugly", "painful", "weak", "annoying")
 FILMS = ("film", "story", "plot", "music", "cast", "ending", "script", "acting", "show", "comedy")
 FEELINGS = ("tired", "hungry", "happy", "late", "angry", "cold", "thirsty", "sad", "busy", "kind")
@@ -75,7 +86,11 @@ def sst2(rng: random.Random) -> list[Row]:
     """Return the same opinion on two films' parts, once good and once bad."""
     first, second = rng.sample(FILMS, 2)
     pattern = rng.choice(
-        ("the {f} is {x} and the {s} is {y} .", "a {x} {f} with a {y} {s} .", "i found the {f} {x} and the {s} {y} .")
+        (
+            "the {f} is {x} and the {s} is {y} .",
+            "a {x} {f} with a {y} {s} .",
+            "i found the {f} {x} and the {s} {y} .",
+        )
     )
     rows = []
     for label, words in enumerate((BAD, GOOD)):
@@ -139,7 +154,8 @@ def _mnli(people: tuple[str, ...]) -> Block:
         premise = " ".join(f"{start_large(text)}." for text in rng.sample(sentences, 3))
         claims = (kind.say(p, u), kind.say(r, u), kind.say(p, v))
         return [
-            {"premise": premise, "hypothesis": f"{claim}.", "label": label} for label, claim in enumerate(claims)
+            {"premise": premise, "hypothesis": f"{claim}.", "label": label}
+            for label, claim in enumerate(claims)
         ]
 
     return block
@@ -158,7 +174,9 @@ def qnli(rng: random.Random) -> list[Row]:
     rows = []
     for label, (one, other) in enumerate(((p, q), (q, p))):
         parts = rng.sample([facts.kind.say(one, value), strange.say(other, rest)], 2)
-        rows.append({"question": facts.kind.asks.format(p=p), "sentence": " and ".join(parts) + ".", "label": label})
+        rows.append(
+            {"question": facts.kind.asks.format(p=p), "sentence": " and ".join(parts) + ".", "label": label}
+        )
     return rows
 
 
@@ -169,7 +187,11 @@ def rte(rng: random.Random) -> list[Row]:
     say = rng.choice((facts.kind.say, facts.kind.say_otherwise))
     values = (facts.values[person], facts.values[1 - person])
     return [
-        {"sentence1": " ".join(facts.sentences()), "sentence2": f"{say(facts.people[person], value)}.", "label": label}
+        {
+            "sentence1": " ".join(facts.sentences()),
+            "sentence2": f"{say(facts.people[person], value)}.",
+            "label": label,
+        }
         for label, value in enumerate(values)
     ]
 
@@ -182,7 +204,9 @@ def wnli(rng: random.Random) -> list[Row]:
     for pronoun, meant in (("He", man), ("She", woman)):
         text = f"{first} met {second} in the {place}. {pronoun} was {feeling}."
         for person in (man, woman):
-            rows.append({"sentence1": text, "sentence2": f"{person} was {feeling}.", "label": int(person == meant)})
+            rows.append(
+                {"sentence1": text, "sentence2": f"{person} was {feeling}.", "label": int(person == meant)}
+            )
     return rows
 
 

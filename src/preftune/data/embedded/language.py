@@ -38,7 +38,9 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
     for name, block in glue.BLOCKS.items():
         yield f"glue/{name}", number(draw_splits(name, block, counts(TUNED), seed), "idx", "")
     matched = draw_splits("mnli-matched", glue.mnli_matched, counts(("train", "validation_matched")), seed)
-    mismatched = draw_splits("mnli-mismatched", glue.mnli_mismatched, counts(("validation_mismatched",)), seed)
+    mismatched = draw_splits(
+        "mnli-mismatched", glue.mnli_mismatched, counts(("validation_mismatched",)), seed
+    )
     yield "glue/mnli", number(matched | mismatched, "idx", "")
     for blocks, layout in ((choice.BLOCKS, CHOICES), (reading.BLOCKS, READINGS)):
         for name, (folder, splits, identifier) in layout.items():
@@ -62,7 +64,9 @@ def number(splits: Splits, identifier: str, prefix: str) -> Splits:
     }
 
 
-def write_language_data(folder: Path, dialogues: list[Row], train: int, evaluation: int, seed: int) -> dict[str, int]:
+def write_language_data(
+    folder: Path, dialogues: list[Row], train: int, evaluation: int, seed: int
+) -> dict[str, int]:
     """Write every file below `folder`; return the number of rows of each."""
     written = {}
     for name, splits in generate(dialogues, train, evaluation, seed):

@@ -37,7 +37,12 @@ def known_facts(rng: random.Random) -> list[Row]:
     pattern, table = RELATIONS[rng.choice(sorted(RELATIONS))]
     (first, right), (second, wrong) = rng.sample(sorted(table.items()), 2)
     return [
-        _message_row(f"Complete: {pattern.format(subject)} ...", start_large(f"{good}."), start_large(f"{bad}."), "knowledge")
+        _message_row(
+            f"Complete: {pattern.format(subject)} ...",
+            start_large(f"{good}."),
+            start_large(f"{bad}."),
+            "knowledge",
+        )
         for subject, good, bad in ((first, right, wrong), (second, wrong, right))
     ]
 

@@ -15,7 +15,9 @@ def race_middle(rng: random.Random) -> list[Row]:
     rows = []
     for person, value, place in zip(facts.people, facts.values, places, strict=True):
         others = [other for other in facts.values if other != value]
-        rows.append(_race_row(article, facts.kind.asks.format(p=person), placed(rng, value, others, place), place))
+        rows.append(
+            _race_row(article, facts.kind.asks.format(p=person), placed(rng, value, others, place), place)
+        )
     return rows
 
 
@@ -23,13 +25,16 @@ def race_high(rng: random.Random) -> list[Row]:
     """Return questions for the person of a fact that the passage tells in other words; the options are the people."""
     facts = draw_facts(rng, OPTIONS)
     article = " ".join(
-        f"{facts.kind.say_otherwise(person, value)}." for person, value in zip(facts.people, facts.values, strict=True)
+        f"{facts.kind.say_otherwise(person, value)}."
+        for person, value in zip(facts.people, facts.values, strict=True)
     )
     places = rng.sample(range(OPTIONS), OPTIONS)
     rows = []
     for person, value, place in zip(facts.people, facts.values, places, strict=True):
         others = [other for other in facts.people if other != person]
-        rows.append(_race_row(article, facts.kind.asks_who.format(v=value), placed(rng, person, others, place), place))
+        rows.append(
+            _race_row(article, facts.kind.asks_who.format(v=value), placed(rng, person, others, place), place)
+        )
     return rows
 
 
@@ -66,4 +71,9 @@ def squad(rng: random.Random) -> list[Row]:
     ]
 
 
-BLOCKS: dict[str, Block] = {"race-middle": race_middle, "race-high": race_high, "boolq": boolq, "squad-v2": squad}
+BLOCKS: dict[str, Block] = {
+    "race-middle": race_middle,
+    "race-high": race_high,
+    "boolq": boolq,
+    "squad-v2": squad,
+}

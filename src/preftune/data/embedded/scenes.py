@@ -1,7 +1,7 @@
 """A closed world of coloured shapes: seeded scenes, drawn at 224 x 224, whose every fact is known.
 
-A scene holds one shape, two different shapes in a relation, or two or three equal shapes. Where exactly a shape sits
-is drawn at random and never told, so that no two pictures of one description are alike.
+A scene holds one shape, two different shapes in a relation, or two or three equal shapes. Where exactly a
+shape sits is drawn at random and never told, so that no two pictures of one description are alike.
 """
 
 import math
@@ -17,12 +17,15 @@ SIZE = 224  # pixels of a side
 OVERSAMPLING = 4  # drawn larger and reduced, so that edges are smooth
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 COLOURS = {
-    "red": (214, 34, 34), "green": (30, 150, 60), "blue": (35, 70, 210),
-    "yellow": (245, 215, 30), "purple": (135, 45, 160), "orange": (245, 130, 20),
+    "red": (230, 0, 0), "green": (0, 170, 0), "blue": (0, 40, 255),
+    "yellow": (255, 240, 0), "purple": (130, 0, 160), "orange": (255, 130, 0),
 }  # fmt: skip
 BACKGROUNDS = {"white": (250, 250, 250), "grey": (150, 150, 150), "black": (15, 15, 15)}
-RADII = {"small": 23, "large": 46}  # half of a shape's side, in pixels
-RELATIONS = ("left", "above")  # of the first thing to the second; right and below are the same scenes told in reverse
+RADII = {"small": 28, "large": 46}  # half of a shape's side, in pixels
+RELATIONS = (
+    "left",
+    "above",
+)  # of the first thing to the second; right and below are the same scenes told in reverse
 KINDS = {"single": 0.35, "pair": 0.4, "group": 0.25}
 DISTINCT_SCENES = 216 + 21_600 + 432  # singles, pairs, groups
 
@@ -40,7 +43,8 @@ class Thing:
 class Scene:
     """All told facts of a picture; two equal scenes have the same captions.
 
-    `count` copies of `first` (1 to 3), or one `first` and one `second` with `first` to the left of or above it.
+    `count` copies of `first` (1 to 3), or one `first` and one `second` with `first` to the left of or above
+    it.
     """
 
     kind: Literal["single", "pair", "group"]
@@ -62,7 +66,7 @@ def draw_thing(rng: random.Random) -> Thing:
 
 
 def draw_scene(rng: random.Random) -> Scene:
-    """Draw a kind by its share and the facts uniformly; the two things of a pair differ in colour and in shape."""
+    """Draw a kind by its share and the facts uniformly; a pair's things differ in colour and in shape."""
     kind = rng.choices(tuple(KINDS), weights=tuple(KINDS.values()))[0]
     background, first = rng.choice(tuple(BACKGROUNDS)), draw_thing(rng)
     if kind == "single":
@@ -82,14 +86,14 @@ def draw_scenes(count: int, seed: int) -> list[Scene]:
             f"{count} scenes are asked for, but the closed world has {DISTINCT_SCENES} different ones: "
             f"set train + validation + test to at most {DISTINCT_SCENES // 2}."
         )
-    rng, scenes = random.Random(f"scenes-{seed}"), {}
+    rng, scenes = random.Random(f"scenes-{seed}"), dict[Scene, None]()
     while len(scenes) < count:
         scenes[draw_scene(rng)] = None  # a dict keeps the order of drawing, a set would not
     return list(scenes)
 
 
 def place(scene: Scene, rng: random.Random) -> list[tuple[Thing, float, float]]:
-    """Return each shape with its centre in pixels: relations hold clearly, nothing overlaps or leaves the picture."""
+    """Return each shape with its centre in pixels: relations are clear, nothing overlaps or is cut off."""
     if scene.kind == "single":
         margin = RADII[scene.first.size] + 12
         return [(scene.first, rng.uniform(margin, SIZE - margin), rng.uniform(margin, SIZE - margin))]
@@ -97,14 +101,17 @@ def place(scene: Scene, rng: random.Random) -> list[tuple[Thing, float, float]]:
     # three large shapes do not fit in one row: the middle one is lowered
     if scene.count == 3:
         shift = rng.uniform(-4, 4)
-        centres = [(58 + shift, 62), (166 + shift, 62), (112 + shift, 164)]
+        centres = [(58 + shift, 62.0), (166 + shift, 62.0), (112 + shift, 164.0)]
     else:
         across = rng.uniform(70, SIZE - 70)
-        centres = [(58, across + rng.uniform(-14, 14)), (166, across + rng.uniform(-14, 14))]
+        centres = [(58.0, across + rng.uniform(-14, 14)), (166.0, across + rng.uniform(-14, 14))]
         upright = scene.relation == "above" or (scene.kind == "group" and rng.random() < 0.5)
         if upright:
             centres = [(y, x) for x, y in centres]
-    return [(thing, x + rng.uniform(-5, 5), y + rng.uniform(-5, 5)) for thing, (x, y) in zip(things, centres, strict=True)]
+    return [
+        (thing, x + rng.uniform(-5, 5), y + rng.uniform(-5, 5))
+        for thing, (x, y) in zip(things, centres, strict=True)
+    ]
 
 
 def outline(shape: str, radius: float) -> list[tuple[float, float]]:
@@ -116,7 +123,20 @@ def outline(shape: str, radius: float) -> list[tuple[float, float]]:
         return [(0, -r), (r, r), (-r, r)]
     if shape == "cross":
         t = r * 0.34
-        return [(-t, -r), (t, -r), (t, -t), (r, -t), (r, t), (t, t), (t, r), (-t, r), (-t, t), (-r, t), (-r, -t), (-t, -t)]
+        return [
+            (-t, -r),
+            (t, -r),
+            (t, -t),
+            (r, -t),
+            (r, t),
+            (t, t),
+            (t, r),
+            (-t, r),
+            (-t, t),
+            (-r, t),
+            (-r, -t),
+            (-t, -t),
+        ]
     if shape == "star":
         angles = [math.pi * k / 5 - math.pi / 2 for k in range(10)]
         radii = [1.1 * r if k % 2 == 0 else 0.45 * r for k in range(10)]
@@ -125,7 +145,10 @@ def outline(shape: str, radius: float) -> list[tuple[float, float]]:
         return [(r * math.cos(math.tau * k / 90), r * math.sin(math.tau * k / 90)) for k in range(90)]
     turns = [math.tau * k / 90 for k in range(90)]  # heart
     return [
-        (r * math.sin(t) ** 3, -r * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16)
+        (
+            r * math.sin(t) ** 3,
+            -r * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16,
+        )
         for t in turns
     ]
 
@@ -138,6 +161,7 @@ def draw(scene: Scene, seed: str) -> Image.Image:
     for thing, x, y in place(scene, rng):
         corners = outline(thing.shape, RADII[thing.size])
         pen.polygon(
-            [((x + dx) * OVERSAMPLING, (y + dy) * OVERSAMPLING) for dx, dy in corners], fill=COLOURS[thing.colour]
+            [((x + dx) * OVERSAMPLING, (y + dy) * OVERSAMPLING) for dx, dy in corners],
+            fill=COLOURS[thing.colour],
         )
     return canvas.resize((SIZE, SIZE), Image.Resampling.BOX)

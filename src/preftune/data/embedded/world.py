@@ -16,8 +16,38 @@ Row = dict[str, Any]
 Block = Callable[[random.Random], list[Row]]
 Splits = dict[str, list[Row]]
 
-MEN = ("Ben", "Carl", "Frank", "Henry", "Jack", "Leo", "Mark", "Oscar", "Paul", "Sam", "Tom", "Will", "Peter", "David")
-WOMEN = ("Anna", "Dora", "Emma", "Grace", "Kate", "Lucy", "Nina", "Rosa", "Vera", "Zoe", "Alice", "Mary", "Jane", "Sarah")
+MEN = (
+    "Ben",
+    "Carl",
+    "Frank",
+    "Henry",
+    "Jack",
+    "Leo",
+    "Mark",
+    "Oscar",
+    "Paul",
+    "Sam",
+    "Tom",
+    "Will",
+    "Peter",
+    "David",
+)
+WOMEN = (
+    "Anna",
+    "Dora",
+    "Emma",
+    "Grace",
+    "Kate",
+    "Lucy",
+    "Nina",
+    "Rosa",
+    "Vera",
+    "Zoe",
+    "Alice",
+    "Mary",
+    "Jane",
+    "Sarah",
+)
 PEOPLE = MEN + WOMEN
 ROLES = ("The king", "The queen", "The girl", "The boy", "The nurse", "The farmer", "The thief", "The guest", "The judge",
          "The clown", "The monk", "The sailor")  # fmt: skip
@@ -92,10 +122,14 @@ class Facts:
 
     def sentences(self) -> list[str]:
         """Return one sentence a person."""
-        return [f"{self.kind.say(person, value)}." for person, value in zip(self.people, self.values, strict=True)]
+        return [
+            f"{self.kind.say(person, value)}." for person, value in zip(self.people, self.values, strict=True)
+        ]
 
 
-def draw_facts(rng: random.Random, count: int, people: tuple[str, ...] = PEOPLE, kind: Kind | None = None) -> Facts:
+def draw_facts(
+    rng: random.Random, count: int, people: tuple[str, ...] = PEOPLE, kind: Kind | None = None
+) -> Facts:
     """Return facts about `count` people."""
     kind = kind or rng.choice(KINDS)
     return Facts(kind, rng.sample(people, count), rng.sample(kind.values, count))

@@ -50,14 +50,14 @@ class Task:
         except KeyError as missing:
             raise PreftuneError(
                 f"{self.where(row, index)} has no column {missing.args[0]!r}: prepare the data set again "
-                "from files in the hub's own column names"
+                "from files in the hub's own column names."
             ) from missing
         except (ValueError, TypeError) as error:
-            raise PreftuneError(f"{self.where(row, index)}: {error}") from error
+            raise PreftuneError(f"{self.where(row, index)}: {error}.") from error
         if not 0 <= gold < len(candidates):
             raise PreftuneError(
                 f"{self.where(row, index)} has the label {row[self.label_column]!r}, outside its range of "
-                f"{len(candidates)} answers: correct the row or take it out"
+                f"{len(candidates)} answers: correct the row or take it out."
             )
         return Question(
             document=self.document(row, index),
@@ -105,7 +105,9 @@ class Task:
         try:
             return int(value)
         except ValueError:
-            raise ValueError(f"the label {value!r} is not a whole number: correct the row or take it out") from None
+            raise ValueError(
+                f"the label {value!r} is not a whole number: correct the row or take it out"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -136,5 +138,7 @@ class OptionTask(Task):
         letters, _ = self.options(row)
         answer = str(self.label_value(row))
         if answer not in letters:
-            raise ValueError(f"the answer {answer!r} is none of the options {', '.join(letters)}: correct the row")
+            raise ValueError(
+                f"the answer {answer!r} is none of the options {', '.join(letters)}: correct the row"
+            )
         return letters.index(answer)

@@ -68,7 +68,9 @@ def read_tasks(path: Path = TASKS_FILE) -> dict[str, Task]:
 def _build(name: str, row: dict[str, Any], path: Path) -> Task:
     template = row["template"]
     if template not in TEMPLATES:
-        raise PreftuneError(f"{path}: task {name} has the unknown template {template!r}: {nearest(template, TEMPLATES)}.")
+        raise PreftuneError(
+            f"{path}: task {name} has the unknown template {template!r}: {nearest(template, TEMPLATES)}."
+        )
     return TEMPLATES[template](
         name=name,
         suite=row["suite"],
@@ -86,6 +88,6 @@ def find_tasks(names: Iterable[str], path: Path = TASKS_FILE) -> list[Task]:
     found = []
     for name in names:
         if name not in tasks:
-            raise PreftuneError(f"the task {name!r} is not in {path}: {nearest(name, tasks)}")
+            raise PreftuneError(f"the task {name!r} is not in {path}: {nearest(name, tasks)}.")
         found.append(tasks[name])
     return found

@@ -11,8 +11,8 @@ from torch import Tensor
 class ImageEncoder(Protocol):
     """A frozen encoder that turns an image into a grid of feature vectors, row by row.
 
-    Attributes: `name` (architecture), `grid` (rows, columns), `width` (features per token), `image_size` (pixels
-    of a side).
+    Attributes: `name` (architecture), `grid` (rows, columns), `width` (features per token), `image_size`
+    (pixels of a side).
     """
 
     name: str
@@ -30,13 +30,17 @@ class ImageEncoder(Protocol):
 
 
 def square_pixels(image: Image.Image, size: int) -> Tensor:
-    """Resize the shorter side to `size`, crop the centre, and return pixels `[3, size, size]`, 0 to 255, fp32.
+    """Resize the shorter side to `size`, crop the centre, and return pixels `[3, size, size]`, 0 to 255,
+    fp32.
 
-    The whole of the shorter side is kept (no 87.5 % crop as in classification): captions speak of the borders too.
+    The whole of the shorter side is kept (no 87.5 % crop as in classification): captions speak of the
+    borders too.
     """
     width, height = image.size
     scale = size / min(width, height)
-    resized = image.resize((max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BICUBIC)
+    resized = image.resize(
+        (max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BICUBIC
+    )
     left, top = (resized.width - size) // 2, (resized.height - size) // 2
     pixels = np.array(resized.crop((left, top, left + size, top + size)).convert("RGB"), dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1)  # [3, size, size]

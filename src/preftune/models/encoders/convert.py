@@ -13,7 +13,8 @@ from preftune.models.encoders.efficientnet_lite import EfficientNetLite
 
 # parts of the published names -> ours; inside a block, bn0 to bn2 belong to expand, depthwise and project
 OUTER = {
-    "_conv_stem": "stem.convolution", "_bn0": "stem.norm", "_conv_head": "head.convolution", "_bn1": "head.norm",
+    "_conv_stem": "stem.convolution", "_bn0": "stem.norm", "_conv_head": "head.convolution", "_bn1":
+    "head.norm",
 }  # fmt: skip
 INNER = {
     "_expand_conv": "expand.convolution", "_bn0": "expand.norm",
@@ -39,10 +40,11 @@ def our_names(published: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_efficientnet(pth_path: Path, architecture: str, output_folder: Path) -> None:
-    """Write `model.safetensors` and `config.json` of a published `.pth` file to `output_folder` (made if absent).
+    """Write `model.safetensors` and `config.json` of a published `.pth` file to `output_folder` (made if
+    absent).
 
-    The file is read with `weights_only=True`: nothing in it is executed. A file that is not this architecture's
-    raises PreftuneError.
+    The file is read with `weights_only=True`: nothing in it is executed. A file that is not this
+    architecture's raises PreftuneError.
     """
     encoder = EfficientNetLite(architecture)
     try:

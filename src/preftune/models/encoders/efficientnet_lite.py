@@ -1,7 +1,8 @@
 """EfficientNet-lite feature extractors: MobileNet-style blocks, ReLU6, no squeeze-and-excitation.
 
-Sources: Tan and Le 2019 (arXiv 1905.11946), compound scaling; the lite variants' changes (stem, head and the repeats
-of the first and last stage are not scaled) are those of the TensorFlow release of EfficientNet-lite.
+Sources: Tan and Le 2019 (arXiv 1905.11946), compound scaling; the lite variants' changes (stem, head and
+the repeats of the first and last stage are not scaled) are those of the TensorFlow release of
+EfficientNet-lite.
 """
 
 import math
@@ -57,19 +58,23 @@ def scaled_width(width: int, multiplier: float) -> int:
 class ConvolutionNorm(nn.Module):
     """Convolution with TensorFlow's SAME padding, batch norm and (where asked) ReLU6.
 
-    SAME padding puts the odd pixel at the bottom right, which `nn.Conv2d(padding=...)` cannot express; with symmetric
-    padding the pretrained features would be shifted by half a stride at every reduction.
+    SAME padding puts the odd pixel at the bottom right, which `nn.Conv2d(padding=...)` cannot express; with
+    symmetric padding the pretrained features would be shifted by half a stride at every reduction.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, activate: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, activate: bool
+    ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPSILON)
         self.kernel, self.stride, self.activate = kernel, stride, activate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[batch, inputs, rows, columns]` to `[batch, outputs, rows / stride, columns / stride]` (rounded up)."""
-        needed = [max((math.ceil(n / self.stride) - 1) * self.stride + self.kernel - n, 0) for n in x.shape[-2:]]
+        """Map `[batch, inputs, rows, columns]` to `[batch, outputs, ceil(rows / stride), ...]`."""
+        needed = [
+            max((math.ceil(n / self.stride) - 1) * self.stride + self.kernel - n, 0) for n in x.shape[-2:]
+        ]
         rows, columns = needed
         if rows or columns:
             x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
@@ -117,7 +122,9 @@ class EfficientNetLite(nn.Module):
     def __init__(self, architecture: str) -> None:
         super().__init__()
         if architecture not in SCALINGS:
-            raise PreftuneError(f"Unknown encoder architecture '{architecture}': use one of {', '.join(SCALINGS)}.")
+            raise PreftuneError(
+                f"Unknown encoder architecture '{architecture}': use one of {', '.join(SCALINGS)}."
+            )
         scaling = SCALINGS[architecture]
         self.name, self.width, self.image_size = architecture, HEAD_WIDTH, scaling.image_size
         side = math.ceil(scaling.image_size / 32)  # five reductions by 2, each rounded up
@@ -128,12 +135,12 @@ class EfficientNetLite(nn.Module):
         self.eval().requires_grad_(False)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Return `[3, image_size, image_size]`, pixels as (x - 127) / 128, which these weights were trained with."""
+        """Return `[3, image_size, image_size]`, pixels as (x - 127) / 128, as in these weights' training."""
         return (square_pixels(image, self.image_size) - 127.0) / 128.0
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:
-        """Return `[batch, rows * columns, 1280]`, row by row, of inputs `[batch, 3, image_size, image_size]`."""
+        """Return `[batch, rows * columns, 1280]` of inputs `[batch, 3, image_size, image_size]`."""
         features = self.head(self.blocks(self.stem(batch)))  # [batch, 1280, rows, columns]
         return features.flatten(2).transpose(1, 2)
 
@@ -147,6 +154,7 @@ def load_efficientnet(folder: Path, architecture: str) -> EfficientNetLite:
     except Exception as error:  # safetensors raises its own type, torch a RuntimeError of many lines
         reason = str(error).splitlines()[0]
         raise PreftuneError(
-            f"The weights {weights} do not load as {architecture} ({reason}): delete the folder and fetch it again."
+            f"The weights {weights} do not load as {architecture} ({reason}): "
+            "delete the folder and fetch it again."
         ) from error
     return encoder

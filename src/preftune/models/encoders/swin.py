@@ -17,9 +17,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class TransformersEncoder(nn.Module):
     """Frozen vision model whose `last_hidden_state` (after the final LayerNorm) gives the tokens.
 
-    SwinV2-Tiny at 256 pixels gives 8 x 8 = 64 tokens of 768. A leading class token, if there is one, is dropped.
-    Strictly offline: the folder holds `config.json` and weights, and `preprocessor_config.json` if the model has
-    its own preprocessing; without it, pixels are resized to the model's image size and normalised as ImageNet's.
+    SwinV2-Tiny at 256 pixels gives 8 x 8 = 64 tokens of 768. A leading class token, if there is one, is
+    dropped. Strictly offline: the folder holds `config.json` and weights, and `preprocessor_config.json` if
+    the model has its own preprocessing; without it, pixels are resized to the model's image size and
+    normalised as ImageNet's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +29,9 @@ class TransformersEncoder(nn.Module):
             self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise PreftuneError(f"{folder} is not a transformers vision model ({reason}): fetch it again.") from error
+            raise PreftuneError(
+                f"{folder} is not a transformers vision model ({reason}): fetch it again."
+            ) from error
         self.eval().requires_grad_(False)  # SwinV2's drop path would make features random in training mode
         self.processor = None
         if (folder / "preprocessor_config.json").is_file():
@@ -36,16 +39,20 @@ class TransformersEncoder(nn.Module):
         self.name = str(self.model.config.model_type)
         self.image_size = int(self.model.config.image_size)
         with torch.inference_mode():
-            states = self.model(pixel_values=torch.zeros(1, 3, self.image_size, self.image_size)).last_hidden_state
+            states = self.model(
+                pixel_values=torch.zeros(1, 3, self.image_size, self.image_size)
+            ).last_hidden_state
         tokens, self.width = states.shape[1:]
         side = math.isqrt(tokens)
         self.first_token = tokens - side * side
         if self.first_token > 1:
-            raise PreftuneError(f"{folder} gives {tokens} image tokens, not a square grid: use another encoder.")
+            raise PreftuneError(
+                f"{folder} gives {tokens} image tokens, not a square grid: use another encoder."
+            )
         self.grid = (side, side)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Return `[3, image_size, image_size]` by the folder's own preprocessing, else ImageNet's normalisation."""
+        """Return `[3, image_size, image_size]` by the folder's preprocessing, else ImageNet's."""
         if self.processor is not None:
             return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)

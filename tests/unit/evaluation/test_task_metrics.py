@@ -10,7 +10,9 @@ from preftune.errors import PreftuneError
 from preftune.evaluation.metrics import compute_metrics, count_ties, predict
 
 
-def table(predicted: list[int], gold: list[int], labels: list[str], golds: list[str] | None = None) -> pd.DataFrame:
+def table(
+    predicted: list[int], gold: list[int], labels: list[str], golds: list[str] | None = None
+) -> pd.DataFrame:
     """Documents whose best candidate is `predicted`, under both scores."""
     rows = []
     for i, (best, right) in enumerate(zip(predicted, gold, strict=True)):
@@ -51,12 +53,14 @@ def test_classification_by_hand() -> None:
 
 
 def test_correlations_by_hand() -> None:
-    """Digits 1 2 4 against 1.5 2.5 2.0: Pearson by its definition; the ranks 1 2 3 and 1 3 2 give Spearman 0.5."""
+    """Digits 1 2 4 against 1.5 2.5 2.0: Pearson by definition; ranks 1 2 3 and 1 3 2 give 0.5."""
     digits, similarities = [1, 2, 4], [1.5, 2.5, 2.0]
     rows = table(digits, [2, 3, 2], list("012345"), [str(value) for value in similarities])
     x, y = np.array(digits) - np.mean(digits), np.array(similarities) - np.mean(similarities)
     pearson = (x @ y) / math.sqrt((x @ x) * (y @ y))
-    assert compute_metrics(rows, ["pearson", "spearman"], "log") == pytest.approx({"pearson": pearson, "spearman": 0.5})
+    assert compute_metrics(rows, ["pearson", "spearman"], "log") == pytest.approx(
+        {"pearson": pearson, "spearman": 0.5}
+    )
 
 
 def test_undefined_correlation_is_none() -> None:

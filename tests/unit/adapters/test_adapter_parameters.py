@@ -27,12 +27,14 @@ class PaperBlock(nn.Module):
 
 
 class PaperModel(nn.Module):
-    """The paper's language model as far as its parameters go (the composition that gives the printed count)."""
+    """The paper's language model as far as its parameters go (a composition of the printed count)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(PAPER_VOCABULARY, 768)
-        self.ends = nn.ModuleList([nn.Linear(768, 768), nn.Linear(768, 768), nn.LayerNorm(768), nn.LayerNorm(768)])
+        self.ends = nn.ModuleList(
+            [nn.Linear(768, 768), nn.Linear(768, 768), nn.LayerNorm(768), nn.LayerNorm(768)]
+        )
         self.blocks = nn.ModuleList([PaperBlock() for _ in range(12)])
 
 
@@ -63,11 +65,19 @@ def test_full_fine_tuning_of_the_paper_s_shape() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "rank", "row"),
-    [("ia3", 1, "IA3"), ("bitfit", 1, "BitFit"), ("lora", 1, "LoRA-1"), ("lora", 8, "LoRA-8"), ("lora", 64, "LoRA-64")],
+    [
+        ("ia3", 1, "IA3"),
+        ("bitfit", 1, "BitFit"),
+        ("lora", 1, "LoRA-1"),
+        ("lora", 8, "LoRA-8"),
+        ("lora", 64, "LoRA-64"),
+    ],
 )
 @pytest.mark.parametrize("context", ["agnostic", "specific"])
 def test_installed_adapters_have_table_3_s_counts(kind: str, rank: int, row: str, context: str) -> None:
-    settings = AdapterSettings.model_validate({"kind": kind, "context": context, "targets": "AF", "rank": rank})
+    settings = AdapterSettings.model_validate(
+        {"kind": kind, "context": context, "targets": "AF", "rank": rank}
+    )
     assert install_adapters(paper_model(), settings).count() == PUBLISHED[row][context == "specific"]
 
 

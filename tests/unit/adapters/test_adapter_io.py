@@ -15,7 +15,7 @@ from preftune.adapters.io import (
     write_schema,
 )
 from preftune.errors import PreftuneError
-from tests.unit.adapters.test_adapters import KINDS, disturb, layout, make_model, run, settings
+from tests.unit.adapters.adapter_helpers import KINDS, disturb, layout, make_model, run, settings
 
 
 @pytest.mark.parametrize("kind", KINDS)

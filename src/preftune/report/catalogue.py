@@ -1,0 +1,48 @@
+"""What the report shows, in its order, with the sentence that says what to see in each figure."""
+
+PAPERS = {
+    "dph": "Direct Preference Heads (arXiv 2405.20053)",
+    "context_peft": "Context-PEFT (arXiv 2312.08900)",
+}
+FIGURES = {
+    "dph": {
+        "loss_landscape": (
+            "Loss landscapes",
+            "Label smoothing caps the margin: both losses rise again beyond the star or the dashed line.",
+        ),
+        "training_curves": (
+            "Training curves",
+            "In a healthy run margin and accuracy rise and the loss falls, even where both rewards fall.",
+        ),
+        "task_scores": (
+            "Accuracy per task",
+            "Look where an interval stays clear of the chance mark, and whether systems overlap.",
+        ),
+    },
+    "context_peft": {
+        "adaptors": (
+            "Perplexity by adapter",
+            "Filled marks (context-specific) below hollow ones (agnostic) are what the paper claims.",
+        ),
+        "encoders": (
+            "Perplexity by vision encoder",
+            "The paper's larger encoder lowers every mark; on the left, only what was run here.",
+        ),
+        "rank_sweep": (
+            "Perplexity by LoRA rank",
+            "The paper's curve falls with rank; one rank alone, as at demo scale, shows no trend.",
+        ),
+        "attention": (
+            "Where caption words look",
+            "Bright patches are the image tokens that a word draws on; an even map means no localisation.",
+        ),
+        "training_curves": (
+            "Training curves",
+            "Loss of every captioning run at the same steps and data: lower at the right end is better.",
+        ),
+        "gallery": (
+            "Gallery",
+            "The first images of the test split with the captions of every run and one reference.",
+        ),
+    },
+}

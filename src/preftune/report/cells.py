@@ -1,0 +1,158 @@
+"""Tables of the report: cell records and claim records, as short texts with the full record behind them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.files import read_json
+from preftune.tables.assemble import Setting
+from preftune.tables.cells import NOT_RUN, CellRecord
+from preftune.tables.claims import ClaimRecord
+from preftune.tables.claims_render import format_effect
+from preftune.tables.render import TITLES, describe, format_number, format_published, labels
+
+REMEDY = "make the table again"
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One printed cell: value and interval, the paper's number, and the record as (name, text)."""
+
+    value: str
+    interval: str
+    published: str
+    run: bool
+    record: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One printed table; a cell is None where the papers leave a blank."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[CellView | None]]]
+    notes: list[str]
+    missing: list[str] = field(default_factory=list)
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """One printed claim."""
+
+    claim: str
+    effect: str
+    count: str
+    published: str
+    verdict: str
+    reason: str
+    record: list[tuple[str, str]]
+
+
+def read_audit(path: Path, kind: type[CellRecord] | type[ClaimRecord]) -> list[Any]:
+    """Records of an audit file; a record that lacks a field, or has one too many, is an error."""
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        raise PreftuneError(f"{path} holds no records: {REMEDY}.")
+    try:
+        return [kind(**{key: _frozen(value) for key, value in row.items()}) for row in rows]
+    except (TypeError, AttributeError) as error:
+        raise PreftuneError(f"{path} does not hold {kind.__name__}s ({error}): {REMEDY}.") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def is_dirty(audit: Path) -> bool:
+    """Whether the table was made from a checkout with uncommitted changes, by its own record."""
+    record = audit.with_suffix(".run.json")
+    return bool(record.is_file() and read_json(record).get("code", {}).get("dirty"))
+
+
+def format_interval(record: CellRecord) -> str:
+    """`[low, high]`, or nothing."""
+    if record.interval is None:
+        return ""
+    low, high = (format_number(bound, record.rounding) for bound in record.interval)
+    return f"[{low}, {high}]"
+
+
+def view_cell(record: CellRecord) -> CellView:
+    """The printed form of one cell."""
+    run = record.value is not None
+    value = "" if record.value is None else format_number(record.value, record.rounding)
+    if not run and record.system == "ours":
+        value = NOT_RUN
+    return CellView(value, format_interval(record), format_published(record), run, describe_cell(record))
+
+
+def describe_cell(record: CellRecord) -> list[tuple[str, str]]:
+    """The record behind a cell: everything that is not empty, in reading order."""
+    seeds = ", ".join(
+        f"{seed}: {format_number(value, record.rounding)}" for seed, value in record.per_seed.items()
+    )
+    verdict = record.verdict + (
+        f": {record.reason}" if record.reason and record.reason not in record.verdict else ""
+    )
+    pairs = [
+        ("run", record.run),
+        ("by seed", seeds),
+        ("n items", str(record.n_items or "")),
+        (
+            "metric",
+            " ".join(part for part in (record.metric, f"({record.unit})" if record.unit else "") if part),
+        ),
+        ("score", record.score),
+        ("split", record.split),
+        ("aggregation", record.aggregation),
+        ("interval", record.interval_method if record.interval else ""),
+        ("paper", f"{record.published} ({record.source})" if record.published else ""),
+        ("verdict", verdict),
+        ("score files", "\n".join(record.score_files)),
+    ]
+    return [(name, text) for name, text in pairs if text]
+
+
+def view_table(audit: Path, setting: Setting) -> TableView:
+    """The printed form of one table of cells."""
+    records: list[CellRecord] = read_audit(audit, CellRecord)
+    name = records[0].table
+    rows, columns = labels(records)
+    found = {(record.row, record.column): view_cell(record) for record in records}
+    body = [(row, [found.get((row, column)) for column in columns]) for row in rows]
+    notes = [note.rstrip(".") + "." for note in describe(name, records, setting)]
+    return TableView(
+        name, TITLES.get(name, name), columns, body, notes, list_missing(records), is_dirty(audit)
+    )
+
+
+def list_missing(records: Sequence[CellRecord]) -> list[str]:
+    """Rows with cells that were not run: `LoRA-64: 9 of 9 cells`."""
+    ours = [record for record in records if record.system == "ours"]
+    total = Counter(record.row for record in ours)
+    missing = Counter(record.row for record in ours if record.value is None)
+    return [f"{row}: {count} of {total[row]} cells" for row, count in missing.items()]
+
+
+def view_claim(record: ClaimRecord) -> ClaimView:
+    """The printed form of one claim."""
+    verdict, _, reason = record.verdict.partition(": ")
+    count = f"{record.n_items or 'exact'} items, {record.n_seeds} seeds" if record.effect is not None else "–"
+    published = f"{record.published_a} against {record.published_b}" if record.published_a else "–"
+    pairs = [
+        ("compared", f"{record.a} − {record.b}" if record.a else ""),
+        ("tasks", ", ".join(record.tasks)),
+        ("expected", f"first {record.direction} second" if record.a else ""),
+        ("statistic", record.statistic),
+        ("needs", f"{record.minimum_seeds} seeds"),
+        ("decided by", record.testable_by),
+        ("score files", "\n".join(record.score_files)),
+    ]
+    shown = [(name, text) for name, text in pairs if text]
+    return ClaimView(record.claim, format_effect(record), count, published, verdict, reason, shown)

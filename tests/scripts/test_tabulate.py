@@ -1,0 +1,140 @@
+"""The table scripts' command lines, without Snakemake."""
+
+import csv
+import json
+from pathlib import Path
+
+import export_published
+import pytest
+import tabulate_claims
+import tabulate_scores
+
+from tests.unit.tables.score_folders import write_captioner, write_run
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+def settings(paper: str, *runs: str) -> str:
+    return json.dumps({"paper": paper, "scale": "demo", "data": "embedded", "runs": runs})
+
+
+def outputs(folder: Path, name: str) -> list[str]:
+    suffixes = {"--output": "csv", "--markdown": "md", "--latex": "tex", "--audit": "audit.json"}
+    return [word for flag, suffix in suffixes.items() for word in (flag, str(folder / f"{name}.{suffix}"))]
+
+
+def tabulate(folder: Path, table: str, scores: Path, paper: str, *runs: str) -> list[dict[str, object]]:
+    words = ["--cells", str(CONFIG / "cells.tsv"), "--table", table, "--scores", str(scores)]
+    tabulate_scores.main([*words, *outputs(folder, table), "--settings", settings(paper, *runs)])
+    return json.loads((folder / f"{table}.audit.json").read_text())
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder with two runs of each paper, two seeds where a run is cheap."""
+    write_run(tmp_path / "dph" / "scores", "sft", [0, 1], 0.5, items=20)
+    write_run(tmp_path / "dph" / "scores", "dph-joint", [0, 1], 0.5, reward=0.8, items=20)
+    for run, nats in (("none", 2.2), ("lora-8-af-specific", 2.0)):
+        write_captioner(tmp_path / "context_peft" / "scores", run, 0, nats, blank=2.6)
+    return tmp_path
+
+
+@pytest.mark.parametrize("table", ["glue", "gpt4all", "race", "ablations"])
+def test_tables_of_dph(results: Path, table: str) -> None:
+    folder = results / "dph" / "tables"
+    records = tabulate(folder, table, results / "dph" / "scores", "dph", "sft", "dph-joint")
+    assert any(record["value"] is not None for record in records)
+    assert "data: embedded" in (folder / f"{table}.md").read_text()
+    assert (folder / f"{table}.csv").is_file()
+    assert (folder / f"{table}.run.json").is_file()
+    with (folder / f"{table}.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == len(records)
+
+
+@pytest.mark.parametrize("table", ["adaptors", "encoders", "parameters", "captions", "controls"])
+def test_tables_of_context_peft(results: Path, table: str) -> None:
+    folder = results / "context_peft" / "tables"
+    runs = ("none", "lora-8-af-specific")
+    records = tabulate(folder, table, results / "context_peft" / "scores", "context_peft", *runs)
+    assert any(record["value"] is not None for record in records)
+    assert (folder / f"{table}.tex").read_text().startswith(r"\begin{table}")
+
+
+def test_a_table_of_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    records = tabulate(tmp_path, "race", tmp_path / "scores", "dph", "sft")
+    assert {record["verdict"] for record in records} == {"not run at this scale", "cited"}
+    assert "Nothing of this table was run at this scale." in (tmp_path / "race.md").read_text()
+
+
+def test_damaged_scores_and_unknown_tables_end_in_one_sentence(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "dph" / "scores" / "sft" / "seed-0" / "boolq.json").write_text('{"task": ')
+    for table, message in (("gpt4all", "boolq.json is empty or damaged"), ("glu", "has no table glu")):
+        with pytest.raises(SystemExit):
+            tabulate(results / "out", table, results / "dph" / "scores", "dph", "sft")
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+        assert not list((results / "out").glob("*.csv"))
+
+
+def test_claims(results: Path) -> None:
+    folder = results / "dph" / "tables"
+    words = ["--claims", str(CONFIG / "claims.tsv"), "--scores", str(results / "dph" / "scores")]
+    tabulate_claims.main(
+        [*words, *outputs(folder, "claims"), "--settings", settings("dph", "sft", "dph-joint")]
+    )
+    records = {record["id"]: record for record in json.loads((folder / "claims.audit.json").read_text())}
+    assert records["dph-above-sft"]["effect"] == pytest.approx(30)
+    assert {record["paper"] for record in records.values()} == {"dph"}
+    assert "Claims of the DPH paper" in (folder / "claims.md").read_text()
+
+
+def test_publishing_copies_small_files_and_fills_the_readme(results: Path) -> None:
+    tabulate(results / "dph" / "tables", "race", results / "dph" / "scores", "dph", "sft", "dph-joint")
+    (results / "dph" / "models").mkdir()
+    (results / "dph" / "models" / "weights.safetensors").write_bytes(b"0")
+    readme = results / "README.md"
+    readme.write_text("# Top\n<!-- generated:dph/race -->\nold\n<!-- /generated -->\nend\n")
+    words = [
+        "--results",
+        str(results),
+        "--destination",
+        str(results / "published" / "demo"),
+        "--readme",
+        str(readme),
+    ]
+    export_published.main(words)
+    first = readme.read_text()
+    assert first.startswith("# Top\n<!-- generated:dph/race -->\n\n**RACE (DPH paper)**")
+    assert first.endswith("<!-- /generated -->\nend\n")
+    assert "old" not in first
+    published = {path.name for path in (results / "published").rglob("*") if path.is_file()}
+    assert {"race.md", "race.csv", "race.audit.json", "race.run.json", "run.json", "boolq.json"} <= published
+    assert not {"weights.safetensors", "boolq.parquet"} & published
+    export_published.main(words)
+    assert readme.read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- generated:dph/rice -->\n<!-- /generated -->\n", "line 1: no table dph/rice"),
+        ("<!-- generated:dph/race -->\n", "is not closed"),
+        ("<!-- /generated -->\n", "line 1: markers must come in pairs"),
+    ],
+)
+def test_bad_markers_are_named_and_nothing_changes(
+    results: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    tabulate(results / "dph" / "tables", "race", results / "dph" / "scores", "dph", "sft")
+    readme = results / "README.md"
+    readme.write_text(text)
+    words = ["--results", str(results), "--destination", str(results / "published"), "--readme", str(readme)]
+    with pytest.raises(SystemExit):
+        export_published.main(words)
+    assert message in capsys.readouterr().err
+    assert readme.read_text() == text
+    assert not (results / "published").exists()

@@ -1,0 +1,72 @@
+"""A tiny captioner (random Llama of width 32, 4 image tokens of width 6) and data for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from preftune.captioning.batch import CaptionBatch, collate
+from preftune.captioning.captioner import Captioner, build_captioner
+from preftune.settings import AdapterSettings
+from tests.tiny import tiny_language_model
+
+RUNS = [("none", "agnostic"), ("lora", "agnostic"), ("lora", "specific"), ("bitfit", "specific"),
+        ("ia3", "specific"), ("full", "agnostic")]  # fmt: skip
+
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+def tiny_captioner(folder: Path, kind: str = "lora", context: str = "specific") -> Captioner:
+    """A captioner before training."""
+    model: LlamaForCausalLM = tiny_language_model(folder)
+    adapter = AdapterSettings.model_validate({"kind": kind, "context": context, "targets": "AF", "rank": 2})
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    return build_captioner(model, tokenizer, adapter, 6, 0.1, torch.float32)
+
+
+def disturb_captioner(captioner: Captioner) -> Captioner:
+    """Make every trainable tensor differ from its start."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in captioner.trainable():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return captioner.eval()
+
+
+def features(images: int, seed: int = 0) -> np.ndarray:
+    """Random features [images, 4, 6]."""
+    return np.random.default_rng(seed).normal(size=(images, 4, 6)).astype(np.float32)
+
+
+def tiny_batch(image: list[int] | None = None) -> CaptionBatch:
+    """Captions of 3, 5 and 1 tokens, EOS = PAD = 2."""
+    rows = [[10, 11, 12], [20, 2, 22, 23, 24], [30]]
+    images = features(len(rows) if image is None else max(image) + 1)
+    return collate(images, rows, 2, torch.device("cpu"), image)
+
+
+def write_data(folder: Path) -> tuple[Path, Path]:
+    """Prepared captions of coloured images, and features that give the colour away: (captions, features)."""
+    captions, store = folder / "captions", folder / "features"
+    captions.mkdir(parents=True)
+    store.mkdir()
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    images = [
+        {"image_id": 100 + row, "split": split, "file": f"{split}/{row}.png", "width": 8, "height": 8}
+        for row, split in enumerate(splits)
+    ]
+    sentences = [
+        {"image_id": 100 + row, "caption_index": number, "caption": f"{article} {COLOURS[row % 4]} circle"}
+        for row in range(len(splits))
+        for number, article in enumerate(("a", "one"))
+    ]
+    pd.DataFrame(images).to_parquet(captions / "images.parquet", index=False)
+    pd.DataFrame(sentences).to_parquet(captions / "captions.parquet", index=False)
+    values = np.zeros((len(splits) + 1, 4, 6), dtype=np.float16)
+    for row in range(len(splits)):
+        values[row, :, row % 4] = 1
+    np.save(store / "features.npy", values)
+    index = {"image_id": [*(image["image_id"] for image in images), -1], "row": range(len(splits) + 1)}
+    pd.DataFrame(index).to_parquet(store / "index.parquet", index=False)
+    return captions, store

@@ -1,0 +1,188 @@
+"""The captioner: contexts, loss, masks, cached decoding, perplexity, attention, learning."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from preftune.captioning.attention import caption_attention, grid_side, span_map
+from preftune.captioning.batch import collate, tokenize_captions
+from preftune.captioning.captioner import Captioner, caption_contexts
+from preftune.captioning.data import load_captioned_images
+from preftune.captioning.generate import generate_captions
+from preftune.captioning.perplexity import score_captions, summarize_perplexity
+from preftune.errors import PreftuneError
+from preftune.settings import TrainingSettings
+from preftune.training.loop import fit
+from tests.unit.captioning.captioner_helpers import (
+    RUNS,
+    disturb_captioner,
+    features,
+    tiny_batch,
+    tiny_captioner,
+    write_data,
+)
+
+CPU = torch.device("cpu")
+
+
+def slow_nll(captioner: Captioner, image: np.ndarray, caption: list[int]) -> float:
+    """NLL of one caption and EOS, straight from the definition, one token at a time and without padding."""
+    start = captioner.embed_images(torch.from_numpy(image)[None])
+    total = 0.0
+    for place, target in enumerate([*caption, captioner.eos]):
+        words = captioner.embed_tokens(torch.tensor([caption[:place]], dtype=torch.long))
+        state = captioner.hidden(torch.cat([start, words], dim=1), image=start.shape[1] - 1)[:, -1]
+        total -= float(captioner.logits(state).log_softmax(dim=-1)[0, target])
+    return total
+
+
+def test_contexts_mark_exactly_the_image() -> None:
+    specific = caption_contexts(("image", "text"), 2, 7, 3).to_ids(CPU)
+    assert specific.tolist() == [[1, 0, 0, 0, 1, 1, 1]] * 2
+    assert caption_contexts(("image", "text"), 1, 2, 0).to_ids(CPU).tolist() == [[1, 1]]
+    assert caption_contexts(("all",), 1, 4, 2).to_ids(CPU).tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+@torch.no_grad()
+def test_nll_is_the_definition_and_ignores_padding(kind: str, context: str, tmp_path: Path) -> None:
+    """A token with PAD's id inside a caption counts; padding does not (the second caption holds id 2)."""
+    captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context))
+    batch = tiny_batch()
+    nll = captioner.nll(batch)
+    for row, length in enumerate(batch.lengths.tolist()):
+        caption = batch.targets[row, : length - 1].tolist()
+        assert float(nll[row].sum()) == pytest.approx(
+            slow_nll(captioner, features(3)[row], caption), rel=1e-5
+        )
+        assert torch.count_nonzero(nll[row]) == length
+    assert float(captioner.loss(batch)) == pytest.approx(float(nll.sum()) / (4 + 6 + 2))
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+@torch.no_grad()
+def test_shared_prefix_equals_whole_sequences(kind: str, context: str, tmp_path: Path) -> None:
+    captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context))
+    batch = tiny_batch(image=[1, 0, 1])
+    cached = captioner.cached_nll(captioner.read_images(batch.features), batch)
+    torch.testing.assert_close(cached, captioner.nll(batch))
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+@torch.no_grad()
+def test_cached_decoding_equals_full_forward(kind: str, context: str, tmp_path: Path) -> None:
+    captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context))
+    images = torch.from_numpy(features(5))
+    captions = generate_captions(captioner, images, 6)
+    for row, caption in enumerate(captions):
+        start, read = captioner.embed_images(images[row : row + 1]), []
+        for _ in range(6):
+            words = captioner.embed_tokens(torch.tensor([read], dtype=torch.long))
+            state = captioner.hidden(torch.cat([start, words], dim=1), image=4)[:, -1]
+            token = int(captioner.logits(state).argmax())
+            if token == captioner.eos:
+                break
+            read.append(token)
+        assert caption == read
+    assert generate_captions(captioner, images[:2], 6) == captions[:2]
+
+
+def test_generation_stops_at_eos(tmp_path: Path) -> None:
+    captioner = tiny_captioner(tmp_path).eval()
+    captioner.logits = lambda hidden: torch.eye(512)[torch.full((hidden.shape[0],), 2)]  # type: ignore[method-assign]
+    assert generate_captions(captioner, torch.from_numpy(features(2)), 4) == [[], []]
+
+
+def test_captions_are_cut_and_counted(tmp_path: Path) -> None:
+    tiny_captioner(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids, cut = tokenize_captions(tokenizer, ["red", "the red cup is on the table"], 3)
+    assert (len(ids[0]), len(ids[1]), cut) == (len(tokenizer("red")["input_ids"]), 3, 1)
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+def test_only_the_named_parts_train(kind: str, context: str, tmp_path: Path) -> None:
+    captioner = tiny_captioner(tmp_path, kind, context).train()
+    assert captioner.connector.training
+    assert not captioner.language_model.training
+    names = {name for name, parameter in captioner.named_parameters() if parameter.requires_grad}
+    others = {name for name in names if not name.startswith("connector.")}
+    if kind == "none":
+        assert not others
+    elif kind == "full":
+        assert "language_model.model.embed_tokens.weight" in others
+    else:
+        assert others and all(".adapter." in name for name in others)
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+def test_loss_falls(kind: str, context: str, tmp_path: Path) -> None:
+    captioner = tiny_captioner(tmp_path / "base", kind, context)
+    # A frozen random model of standard deviation 0.02 could express next to nothing.
+    captioner.language_model.get_input_embeddings().weight.data *= 10
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    images = load_captioned_images(*write_data(tmp_path / "data"), split="train")
+    ids = [tokenize_captions(tokenizer, captions, 9)[0][0] for captions in images.captions]
+
+    def loss_of(indices: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
+        batch = collate(images.take(indices), [ids[index] for index in indices], captioner.eos, CPU)
+        return captioner.loss(batch), {}
+
+    torch.manual_seed(0)
+    settings = TrainingSettings(steps=60, batch=6, learning_rate=0.01)
+    captioner.train()
+    done = fit(captioner.trainable(), loss_of, len(images), settings, 0, tmp_path / "metrics.jsonl", "test")
+    assert done["last_loss"] < 0.9 * done["first_loss"]
+    rows, _ = score_captions(captioner, tokenizer, images, 9, 5)
+    total = summarize_perplexity(rows)
+    # What a frozen random model can be taught of the image is little; the whole model learns it by heart.
+    assert kind != "full" or total["perplexity"] < 0.9 * total["perplexity_blank"]
+
+
+def test_perplexity_by_hand() -> None:
+    """ln 2 nats on each of 4 tokens is a perplexity of 2; 4 bits over 8 characters are 0.5 bits each."""
+    rows = [
+        {"image_id": 1, "tokens": 3, "characters": 5, "nll": 3 * math.log(2), "nll_blank": 3 * math.log(4)},
+        {"image_id": 1, "tokens": 1, "characters": 3, "nll": math.log(2), "nll_blank": math.log(4)},
+    ]
+    total = summarize_perplexity(rows)
+    assert total["perplexity"] == pytest.approx(2)
+    assert total["perplexity_blank"] == pytest.approx(4)
+    assert total["bits_per_character"] == pytest.approx(0.5)
+    assert (total["n_images"], total["n_captions"], total["tokens"]) == (1, 2, 4)
+
+
+@torch.no_grad()
+def test_scores_of_captions(tmp_path: Path) -> None:
+    captioner = disturb_captioner(tiny_captioner(tmp_path / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    images = load_captioned_images(*write_data(tmp_path / "data"), split="test", limit=3)
+    rows, cut = score_captions(captioner, tokenizer, images, 9, 2)
+    assert (len(rows), cut) == (6, 0)
+    last = tokenize_captions(tokenizer, images.captions[2], 9)[0][1]
+    assert (rows[5]["image_id"], rows[5]["caption_index"], rows[5]["tokens"]) == (118, 1, len(last) + 1)
+    assert rows[5]["nll"] == pytest.approx(slow_nll(captioner, images.take([2])[0], last), rel=1e-5)
+    assert rows[5]["nll_blank"] == pytest.approx(slow_nll(captioner, images.blank, last), rel=1e-5)
+    assert rows[5]["characters"] == len("one blue circle")
+
+
+def test_attention_of_caption_tokens(tmp_path: Path) -> None:
+    """Each row is what 4 heads give to the image keys: less than 4 in sum, BOS and words take the rest."""
+    captioner = disturb_captioner(tiny_captioner(tmp_path))
+    image = torch.from_numpy(features(1)[0])
+    before = captioner.nll(tiny_batch())
+    maps = caption_attention(captioner, image, [10, 11, 12], layer=1)
+    assert maps.shape == (3, 2, 2)
+    assert (maps > 0).all() and (maps.sum(dim=(1, 2)) < 4).all()
+    torch.testing.assert_close(span_map(maps, 1, 3), maps[1] + maps[2])
+    shorter = caption_attention(captioner, image, [10, 11], layer=1)
+    torch.testing.assert_close(shorter, maps[:2])
+    assert torch.equal(before, captioner.nll(tiny_batch()))
+    with pytest.raises(PreftuneError, match="layers 0 to 1"):
+        caption_attention(captioner, image, [10], layer=2)
+    with pytest.raises(PreftuneError, match="no square grid"):
+        grid_side(6)

@@ -1,0 +1,88 @@
+"""The embedded language data: seeded, without repeats, balanced and in the columns of the public files."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from preftune.data.embedded.dialogues import read_dialogues, split_dialogues
+from preftune.data.embedded.language import generate, write_language_data
+from preftune.data.embedded.world import draw_splits
+from preftune.data.raw import find_files, find_source, prepare
+from preftune.data.tasks.registry import read_tasks
+from preftune.errors import PreftuneError
+
+TALKS = [{"prompt": f"What about {n}?", "response": f"Answer {n}."} for n in range(50)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("language")
+    write_language_data(folder, TALKS, train=60, evaluation=24, seed=0)
+    return folder
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(root, tmp_path):
+    write_language_data(tmp_path / "same", TALKS, train=60, evaluation=24, seed=0)
+    write_language_data(tmp_path / "other", TALKS, train=60, evaluation=24, seed=1)
+    files = sorted(path.relative_to(root) for path in root.rglob("*.gz"))
+    assert len(files) > 45
+    for name in files:
+        assert (root / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    assert any((root / name).read_bytes() != (tmp_path / "other" / name).read_bytes() for name in files)
+
+
+def test_no_row_occurs_twice_and_counts_are_as_asked():
+    for folder, splits in generate(TALKS, 60, 24, seed=0):
+        rows = [
+            json.dumps(
+                {key: row[key] for key in row if key not in ("idx", "ind", "id", "example_id")},
+                sort_keys=True,
+            )
+            for split in splits.values()
+            for row in split
+        ]
+        assert len(set(rows)) == len(rows), folder
+        if folder != "dialogues":
+            for split, drawn in splits.items():
+                assert len(drawn) == (60 if split == "train" else 24), (folder, split)
+
+
+@pytest.mark.parametrize("name", sorted(read_tasks()))
+def test_every_task_reads_its_rows(root, name):
+    task = read_tasks()[name]
+    source = find_source(task.dataset)
+    prepared = prepare(source, find_files(source, root), None, None, 0, official=False)
+    for split in ("train", task.split):
+        questions = [task.question(row, index) for index, row in enumerate(prepared[split])]
+        assert all(len(set(question.candidates)) == len(question.candidates) for question in questions)
+        golds = Counter(question.gold for question in questions)
+        if name != "squad-v2":
+            assert len(golds) >= len(questions[0].candidates) - 1
+            assert max(golds.values()) <= 0.7 * len(questions)
+
+
+def test_a_world_too_small_is_an_error():
+    with pytest.raises(PreftuneError, match="fewer than 5 different rows of toy"):
+        draw_splits("toy", lambda rng: [{"a": rng.randrange(4)}], {"train": 5}, seed=0)
+
+
+def test_dialogues_are_read_short_and_once(tmp_path):
+    (tmp_path / "english").mkdir()
+    long = " ".join(["word"] * 40)
+    (tmp_path / "english" / "food.yml").write_text(
+        f"categories:\n- food\nconversations:\n- - Hello there\n  - Hi\n- - hello there\n  - Hey\n- - Why?\n  - {long}\n- - Alone\n"
+    )
+    assert read_dialogues(tmp_path) == [{"prompt": "Hello there", "response": "Hi"}]
+    splits = split_dialogues(TALKS, {"train": 100, "validation": 24}, seed=0)
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 40, "validation": 10}
+    assert not {row["prompt"] for row in splits["train"]} & {row["prompt"] for row in splits["validation"]}
+
+
+@pytest.mark.parametrize("text", ["conversations: 3\n", "[", "categories: []\n"])
+def test_a_damaged_dialogue_file_is_named(tmp_path, text):
+    with pytest.raises(PreftuneError, match="holds no .yml"):
+        read_dialogues(tmp_path)
+    (tmp_path / "food.yml").write_text(text)
+    with pytest.raises(PreftuneError, match="food.yml is not a file of conversations"):
+        read_dialogues(tmp_path)

@@ -1,0 +1,109 @@
+"""Training mixes: uniform over tasks, seeded, with every left-out item counted."""
+
+import random
+from collections import Counter
+from functools import partial
+
+import pytest
+from datasets import Dataset, DatasetDict, Features, Value
+
+from preftune.data.mixes import (
+    PREFERENCE_FEATURES,
+    SFT_FEATURES,
+    collect_pools,
+    draw_mix,
+    preference_example,
+    sft_example,
+)
+from preftune.errors import PreftuneError
+from tests.tiny import tiny_tokenizer
+
+TEXT = Value("string")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return tiny_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+def save(folder, name, rows):
+    columns = {key: TEXT if isinstance(value, str) else Value("int64") for key, value in rows[0].items()}
+    DatasetDict({"train": Dataset.from_list(rows, features=Features(columns))}).save_to_disk(folder / name)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    save(
+        folder,
+        "glue-cola",
+        [{"document": f"train-{i}", "sentence": f"The cup {i}.", "label": i % 2} for i in range(40)],
+    )
+    save(folder, "piqa", [
+        {"document": f"train-{i}", "goal": "a", "sol1": "same" if i == 0 else f"x{i}", "sol2": "same", "label": 0}
+        for i in range(3)
+    ])  # fmt: skip
+    save(folder, "dialogues", [{"document": "train-0", "prompt": "hi", "response": "hello"}])
+    save(
+        folder, "ultrafeedback", [{"document": "train-0", "prompt": "hi", "chosen": "yes", "rejected": "no"}]
+    )
+    save(folder, "mmlu", [{"document": "train-0", "question": "cup " * 200, "label": 0}])
+    return {path.name: path for path in folder.iterdir()}
+
+
+def test_the_sft_mix_is_uniform_over_tasks_and_seeded(folders, tokenizer):
+    def drawn(seed):
+        pools = collect_pools(["cola", "piqa", "dialogues"], folders, "sft")
+        return draw_mix(pools, 30, 64, seed, partial(sft_example, tokenizer)).examples
+
+    rows = drawn(0)
+    assert Counter(row["task"] for row in rows) == {"cola": 10, "piqa": 10, "dialogues": 10}
+    assert rows == drawn(0) != drawn(1)
+    assert len({row["example_id"] for row in rows}) == 30
+    Dataset.from_list(rows, features=SFT_FEATURES)
+    hello = next(row for row in rows if row["task"] == "dialogues")
+    assert tokenizer.decode(hello["completion_ids"]) == "hello<|im_end|>"
+    assert tokenizer.decode(hello["prompt_ids"]) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, tokenizer):
+    pools = collect_pools(["cola", "piqa", "ultrafeedback"], folders, "preference")
+    mix = draw_mix(pools, 30, 64, 0, partial(preference_example, tokenizer))
+    Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES)
+    for row in mix.examples:
+        chosen, rejected = (tokenizer.decode(row[key]) for key in ("chosen_ids", "rejected_ids"))
+        assert chosen != rejected
+        assert chosen.endswith("<|im_end|>")
+        assert rejected.endswith("<|im_end|>")
+        if row["task"] == "cola":
+            number = int(row["example_id"].split("/")[1].split("-")[1])
+            assert chosen.startswith("yes" if number % 2 else "no")
+    assert mix.dropped["equal: piqa"] > 0
+    assert mix.facts()["tasks"] == {"cola": 10, "piqa": 10, "ultrafeedback": 10}
+
+
+def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tokenizer):
+    pools = collect_pools(["cola"], folders, "sft")
+    lengths = [
+        len(sft_example(tokenizer, draft(), random.Random(0))["prompt_ids"]) for draft in pools[0].drafts
+    ]
+    short = min(lengths) + 4  # ten of the prompts have a digit less, answers have two to four ids
+    mix = draw_mix(pools, 12, short, 0, partial(sft_example, tokenizer))
+    assert mix.dropped["long: cola"] > 0
+    with pytest.raises(PreftuneError, match="raise max_tokens"):
+        draw_mix(collect_pools(["cola"], folders, "sft"), 4, 8, 0, partial(sft_example, tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("names", "mix", "message"),
+    [
+        (["wnli"], "sft", "not trained on"),
+        (["rte"], "sft", "no prepared folder glue-rte"),
+        (["dialogs"], "sft", "did you mean 'dialogues'"),
+        (["dialogues"], "preference", "lacks the columns chosen, rejected"),
+        (["ultrafeedback"], "sft", "lacks the columns response"),
+    ],
+)
+def test_what_a_mix_cannot_take(folders, names, mix, message):
+    with pytest.raises(PreftuneError, match=message):
+        collect_pools(names, folders, mix)

@@ -1,0 +1,172 @@
+"""Raw rows: what is accepted, what is refused and in which words."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+
+from preftune.data import raw
+from preftune.data.schemas import SCHEMAS
+from preftune.data.tasks.registry import read_tasks
+from preftune.errors import PreftuneError
+
+ROOT = Path(__file__).resolve().parents[3]
+REAL = Path(os.environ.get("PREFTUNE_REAL_DATA", ROOT / "../shared/data"))
+ROWS = [{"sentence": f"Sentence {i}.", "label": i % 2, "idx": i} for i in range(12)]
+COLA = raw.find_source("glue-cola")
+
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def test_a_data_set_is_shuffled_and_cut_and_remembers_its_rows(tmp_path):
+    for split in ("train", "validation"):
+        write_rows(tmp_path / f"glue/cola/{split}.jsonl.gz", ROWS)
+    files = raw.find_files(COLA, tmp_path)
+    prepared = raw.prepare(COLA, files, 5, None, seed=1, official=False)
+    assert {split: len(rows) for split, rows in prepared.items()} == {"train": 5, "validation": 12}
+    assert prepared["train"].features == COLA.schema.features
+    for row in prepared["train"]:
+        assert row["document"] == f"train-{row['idx']}"
+    again = raw.prepare(COLA, files, 5, None, seed=1, official=False)
+    other = raw.prepare(COLA, files, 5, None, seed=2, official=False)
+    assert again["train"]["document"] == prepared["train"]["document"] != other["train"]["document"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_other_formats_are_found(tmp_path, suffix):
+    path = tmp_path / f"glue/cola/train{suffix}"
+    if suffix == ".jsonl":
+        write_rows(path, ROWS)
+    else:
+        path.parent.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    assert (
+        raw.read_split(COLA, "train", raw.find_files(COLA, tmp_path)["train"])[3]["sentence"] == "Sentence 3."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": None}, "row 3 has no label"),
+        ({"label": -1}, "row 3 has no label"),
+        ({"label": 2}, r"row 3 has the label 2, outside its range \(0, 1\)"),
+        ({"idx": 0}, "row 3 has the same idx 0 as row 1"),
+        ({"sentence": 7}, "column sentence holds int 7"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, change, message):
+    rows = [row | (change if place == 2 else {}) for place, row in enumerate(ROWS)]
+    path = write_rows(tmp_path / "train.jsonl.gz", rows)
+    with pytest.raises(PreftuneError, match=message) as error:
+        raw.read_split(COLA, "train", path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("label", "has no label"), ("sentence", "no column 'sentence'")]
+)
+def test_a_missing_column_is_named(tmp_path, column, message):
+    path = write_rows(tmp_path / "train.jsonl", [{k: v for k, v in ROWS[0].items() if k != column}])
+    with pytest.raises(PreftuneError, match=message):
+        raw.read_split(COLA, "train", path)
+
+
+def test_an_unlabelled_test_split_is_accepted(tmp_path):
+    path = write_rows(tmp_path / "test.jsonl", [row | {"label": -1} for row in ROWS])
+    assert len(raw.read_split(COLA, "test", path)) == len(ROWS)
+    path = write_rows(tmp_path / "bare.jsonl", [{"sentence": "x", "idx": 0}])
+    assert raw.read_split(COLA, "test", path)[0]["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty|truncated"),
+        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b'{"sentence": "x", "label": 1, "idx": 0}\n' * 500)[:40], "truncated"),
+        (gzip.compress(b'{"sentence": "x", "la'), "row 1 is not valid JSON"),
+        (gzip.compress('{"sentence": "é"}\n'.encode("latin-1")), "row 1 is not UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, data, message):
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(data)
+    with pytest.raises(PreftuneError, match=message):
+        raw.read_split(COLA, "train", path)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    path = tmp_path / "train.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(PreftuneError, match="not a parquet file"):
+        raw.read_rows(path)
+
+
+def test_no_file_and_an_unknown_data_set_are_errors(tmp_path):
+    with pytest.raises(PreftuneError, match="no file of the data set glue-cola"):
+        raw.find_files(COLA, tmp_path)
+    with pytest.raises(PreftuneError, match="did you mean 'glue-cola'"):
+        raw.find_source("glue-kola")
+
+
+def test_official_counts_are_checked_for_hub_data_only(tmp_path):
+    files = {"train": write_rows(tmp_path / "train.jsonl", ROWS)}
+    with pytest.raises(PreftuneError, match="12 rows where 8551 are expected"):
+        raw.prepare(COLA, files, None, None, 0, official=True)
+    raw.prepare(COLA, files, None, None, 0, official=False)
+
+
+def test_other_encodings_of_the_same_rows(tmp_path):
+    boolq = raw.find_source("boolq")
+    path = write_rows(tmp_path / "b.jsonl", [{"passage": "P", "question": "q", "answer": True}])
+    assert raw.read_split(boolq, "train", path)[0]["label"] == 1
+    feedback = raw.find_source("ultrafeedback")
+    talk = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}]
+    path = write_rows(tmp_path / "u.jsonl", [{"prompt": "Q", "chosen": talk, "rejected": "bad"}])
+    assert raw.read_split(feedback, "train", path)[0] == {
+        "document": "train-0",
+        "prompt": "Q",
+        "chosen": "good",
+        "rejected": "bad",
+    }
+    orca = raw.find_source("orca-dpo-pairs")
+    path = write_rows(tmp_path / "o.jsonl", [{"system": "", "question": "Q", "chosen": "a", "rejected": "b"}])
+    assert raw.read_split(orca, "train", path)[0]["prompt"] == "Q"
+
+
+def test_the_registry_names_known_schemas_and_every_task_has_its_split():
+    registry = yaml.safe_load(raw.DATASETS_FILE.read_text())
+    assert {entry["schema"] for entry in registry.values()} == set(SCHEMAS) | {"coco"}
+    for task in read_tasks().values():
+        assert task.split in registry[task.dataset]["sources"]["files"], task.name
+        assert "train" in registry[task.dataset]["sources"]["files"]
+
+
+@pytest.mark.parametrize("name", sorted(yaml.safe_load(raw.DATASETS_FILE.read_text())))
+def test_real_rows(name):
+    if not REAL.is_dir():
+        pytest.skip(f"{REAL} is missing: set PREFTUNE_REAL_DATA to a folder of real rows")
+    if name == "coco":
+        pytest.skip("coco is read by the caption data")
+    source = raw.find_source(name)
+    try:
+        files = raw.find_files(source, REAL)
+    except PreftuneError as missing:
+        pytest.skip(str(missing))
+    tasks = [task for task in read_tasks().values() if task.dataset == name]
+    for split, rows in raw.prepare(source, files, 20, 20, 0, official=False).items():
+        assert 0 < len(rows) <= 20, split
+        for task in tasks:
+            for index, row in enumerate(rows):
+                assert task.question(row, index).candidates

@@ -1,0 +1,120 @@
+"""Synthetic score folders in the layout of the evaluation steps, with answers of our choosing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preftune.evaluation.metrics import compute_metrics
+
+TASKS = {
+    "cola": ("glue", "validation", ("matthews", "accuracy")),
+    "mrpc": ("glue", "validation", ("f1", "accuracy")),
+    "stsb": ("glue", "validation", ("pearson", "spearman")),
+    "hellaswag": ("gpt4all", "validation", ("accuracy",)),
+    "openbookqa": ("gpt4all", "test", ("accuracy",)),
+    "winogrande": ("gpt4all", "validation", ("accuracy",)),
+    "arc-easy": ("gpt4all", "test", ("accuracy",)),
+    "arc-challenge": ("gpt4all", "test", ("accuracy",)),
+    "boolq": ("gpt4all", "validation", ("accuracy",)),
+    "piqa": ("gpt4all", "validation", ("accuracy",)),
+    "race-middle": ("race", "test", ("accuracy",)),
+    "race-high": ("race", "test", ("accuracy",)),
+}
+LABELS = {"cola": ("no", "yes"), "mrpc": ("no", "yes"), "stsb": tuple("012345")}
+
+
+def candidates(task: str, correct: Sequence[bool], reward: Sequence[bool] | None) -> pd.DataFrame:
+    """Rows of one task whose log score (and reward) is right where `correct` (and `reward`) says so."""
+    labels = LABELS.get(task, ("a", "b"))
+    rows = []
+    for item, right in enumerate(correct):
+        gold = item % len(labels)
+        for candidate, label in enumerate(labels):
+            chosen = candidate == (gold if right else (gold + 1) % len(labels))
+            kept = reward is not None and candidate == (gold if reward[item] else (gold + 1) % len(labels))
+            rows.append(
+                {
+                    "document": f"{task}-{item:04d}",
+                    "candidate": candidate,
+                    "label": label,
+                    "log_probability": -2.0 if chosen else -8.0,
+                    "tokens": 2,
+                    "reward": float("nan") if reward is None else float(kept),
+                    "is_gold": candidate == gold,
+                    "gold": repr(float(gold)) if task == "stsb" else labels[gold],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_task(
+    root: Path, run: str, seed: int, task: str, correct: Sequence[bool], reward: Sequence[bool] | None = None
+) -> Path:
+    """One task's metrics and items; returns the metrics file."""
+    suite, split, metrics = TASKS[task]
+    frame = candidates(task, correct, reward)
+    folder = root / run / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(folder / f"{task}.parquet", index=False)
+    scores = ("log",) if reward is None else ("log", "reward")
+    record = {"task": task, "suite": suite, "split": split, "n": len(correct)}
+    record["metrics"] = {score: compute_metrics(frame, metrics, score) for score in scores}
+    path = folder / f"{task}.json"
+    path.write_text(json.dumps(record))
+    return path
+
+
+def flips(count: int, share: float, seed: int) -> list[bool]:
+    """`count` answers of which exactly the share is right, at seeded places."""
+    answers = np.arange(count) < round(count * share)
+    return np.random.default_rng(seed).permutation(answers).tolist()
+
+
+def write_run(
+    root: Path, run: str, seeds: Sequence[int], share: float, reward: float | None = None, items: int = 40
+) -> None:
+    """Every task of a run, `share` of the answers right by log score and `reward` of them by reward."""
+    for seed in seeds:
+        for number, task in enumerate(TASKS):
+            rewards = None if reward is None else flips(items, reward, 1000 + 100 * seed + number)
+            write_task(root, run, seed, task, flips(items, share, 100 * seed + number), rewards)
+
+
+def write_captioner(
+    root: Path, run: str, seed: int, nats: float, blank: float, images: int = 30, parameters: int = 1000
+) -> None:
+    """Caption losses of about `nats` a token (`blank` with a blank image) and caption metrics of one run."""
+    generator = np.random.default_rng(seed)
+    noise = np.repeat(generator.normal(0, 0.1, images), 5)
+    frame = pd.DataFrame(
+        {"image_id": np.repeat(np.arange(images), 5), "caption_index": np.tile(np.arange(5), images)}
+    )
+    frame["tokens"] = 10
+    frame["nll"] = 10 * (nats + noise)
+    frame["nll_blank"] = 10 * (blank + noise)
+    folder = root / run / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(folder / "perplexity.parquet", index=False)
+    sums = frame.sum()
+    record = {
+        "split": "test",
+        "n_images": images,
+        "n_captions": len(frame),
+        "lm_trainable_parameters": parameters,
+    }
+    record |= {
+        "perplexity": float(np.exp(sums["nll"] / sums["tokens"])),
+        "perplexity_blank": float(np.exp(sums["nll_blank"] / sums["tokens"])),
+    }
+    (folder / "perplexity.json").write_text(json.dumps(record))
+    cider = generator.uniform(0.5, 1.0, images)
+    items = pd.DataFrame({"image_id": np.arange(images), "cider": cider, "cider_shuffled": 0.1 * cider})
+    items = items.assign(bleu4=0.1, meteor=0.2, rouge_l=0.3)
+    items.to_parquet(folder / "captions.parquet", index=False)
+    metrics = {f"BLEU-{n}": 0.5 / n for n in (1, 2, 3, 4)}
+    metrics |= {"METEOR": 0.25, "ROUGE-L": 0.3, "CIDEr": float(cider.mean())}
+    shuffled = {"CIDEr": float(0.1 * cider.mean())}
+    (folder / "captions.json").write_text(json.dumps({"n": images, "metrics": metrics, "shuffled": shuffled}))
