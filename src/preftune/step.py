@@ -212,7 +212,9 @@ class Step:
         return record.public_path(getattr(self.arguments, self._outputs[0]))
 
     def _attempts_file(self) -> Path:
-        return record.ROOT / "scratch" / "attempts" / (self._first_output().replace("/", "--") + ".json")
+        """Failed attempts wait beside the output that is still missing, until a success puts them into its record."""
+        declared = Path(getattr(self.arguments, self._outputs[0]))
+        return declared.with_name(f".{declared.name}.attempts.json")
 
     def _attempts(self) -> list[dict[str, Any]]:
         path = self._attempts_file()

@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +14,6 @@ from preftune.files import read_json, read_jsonl, sha256_file
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import save_mixes
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 TRAINING = {"steps": 3, "batch": 4, "learning_rate": 1e-3}
 SFT = {"training": TRAINING, "lora": {"rank": 2}}
 ALIGNMENT = {"dph": "separable", "dpo": True, "training": TRAINING}
@@ -186,17 +183,11 @@ def test_evaluation_of_base_and_aligned(work: Path, aligned: Path) -> None:
     assert table["gold"].unique().tolist() == ["5.0", "1.5", "2.4"]
 
 
-def test_unknown_task_is_one_sentence(work: Path) -> None:
-    """As a person calls it: a process of its own."""
+def test_unknown_task_is_one_sentence(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = {"base": work / "base", "datasets": datasets_of(work), "output": work / "never"}
-    command = [
-        sys.executable,
-        str(SCRIPTS / "evaluate_tasks.py"),
-        *arguments(EVALUATION | {"tasks": ["colla"]}, **paths),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "'cola'" in done.stderr and "Traceback" not in done.stderr
+    fail("evaluate_tasks", EVALUATION | {"tasks": ["colla"]}, **paths)
+    error = capsys.readouterr().err
+    assert "'cola'" in error and "Traceback" not in error
 
 
 def test_second_opinion_of_the_aligned_model(work: Path, aligned: Path) -> None:

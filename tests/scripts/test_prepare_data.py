@@ -1,114 +1,79 @@
 """The command lines that generate and prepare the language data, on tiny inputs."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
+import generate_language_data
+import prepare_dataset
+import prepare_preference_mix
+import prepare_sft_mix
 import pytest
 from datasets import load_from_disk
 
 from tests.tiny import tiny_tokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMITS = json.dumps({"limit_train": 24, "limit_evaluation": 6})
-SETTINGS = {"examples": 12, "max_tokens": 400}
+LIMITS = {"limit_train": 24, "limit_evaluation": 6}
+NAMES = ("glue-cola", "race-middle", "dialogues", "ultrafeedback")
 
 
-def run(script, *arguments):
-    command = [sys.executable, str(ROOT / "workflow" / "scripts" / f"{script}.py"), *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=100
-    )
+def run(script, output, settings, *arguments):
+    """Run a script's command line in this process."""
+    words = [*arguments, "--output", output, "--settings", json.dumps(settings)]
+    script.main([str(word) for word in words])
+    return json.loads((output / "run.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def folder(tmp_path_factory):
     """Generated raw rows, four prepared data sets and a tokenizer."""
     folder = tmp_path_factory.mktemp("language")
-    (folder / "talks").mkdir()
     talks = "".join(f"- - What is number {n}?\n  - It is {n}.\n" for n in range(30))
-    (folder / "talks" / "numbers.yml").write_text(f"categories:\n- numbers\nconversations:\n{talks}")
-    settings = json.dumps({"train": 40, "evaluation": 12})
-    done = run(
-        "generate_language_data",
-        "--dialogues",
-        folder / "talks",
-        "--output",
-        folder / "raw",
-        "--settings",
-        settings,
-    )
-    assert done.returncode == 0, done.stderr
-    for name in ("glue-cola", "race-middle", "dialogues", "ultrafeedback"):
-        done = run(
-            "prepare_dataset",
-            "--raw",
-            folder / "raw",
-            "--dataset",
-            name,
-            "--output",
-            folder / name,
-            "--settings",
-            LIMITS,
-        )
-        assert done.returncode == 0, done.stderr
+    (folder / "talks").mkdir()
+    (folder / "talks" / "numbers.yml").write_text(f"conversations:\n{talks}")
+    sizes = {"train": 40, "evaluation": 12}
+    run(generate_language_data, folder / "raw", sizes, "--dialogues", folder / "talks")
+    for name in NAMES:
+        run(prepare_dataset, folder / name, LIMITS, "--raw", folder / "raw", "--dataset", name)
     tiny_tokenizer(folder / "model")
     return folder
 
 
-def test_a_prepared_data_set_has_its_splits_and_a_record(prepared):
-    splits = load_from_disk(str(prepared / "race-middle"))
-    assert {split: len(rows) for split, rows in splits.items()} == {"train": 24, "validation": 6, "test": 6}
-    record = json.loads((prepared / "race-middle" / "run.json").read_text())
-    assert record["facts"]["rows"] == {"train": 24, "validation": 6, "test": 6}
+def test_a_prepared_data_set_has_its_splits_and_a_record(folder):
+    rows = {"train": 24, "validation": 6, "test": 6}
+    splits = load_from_disk(str(folder / "race-middle"))
+    assert {split: len(part) for split, part in splits.items()} == rows
+    record = json.loads((folder / "race-middle" / "run.json").read_text())
+    assert record["facts"]["rows"] == rows
     assert len(record["inputs"]["files"]) == 3
-    assert record["settings"] == {"limit_train": 24, "limit_evaluation": 6}
+    assert record["settings"] == LIMITS
 
 
 @pytest.mark.parametrize(
-    ("script", "tasks", "columns"),
+    ("script", "pairs", "columns"),
     [
-        ("prepare_sft_mix", ["cola", "race-middle", "dialogues"], {"prompt_ids", "completion_ids"}),
-        (
-            "prepare_preference_mix",
-            ["cola", "race-middle", "ultrafeedback"],
-            {"prompt_ids", "chosen_ids", "rejected_ids"},
-        ),
+        (prepare_sft_mix, "dialogues", {"prompt_ids", "completion_ids"}),
+        (prepare_preference_mix, "ultrafeedback", {"prompt_ids", "chosen_ids", "rejected_ids"}),
     ],
 )
-def test_a_mix_is_drawn(prepared, script, tasks, columns):
-    folders = [prepared / name for name in ("glue-cola", "race-middle", "dialogues", "ultrafeedback")]
-    done = run(
-        script, "--datasets", *folders, "--tokenizer", prepared / "model", "--output", prepared / script,
-        "--settings", json.dumps({**SETTINGS, "tasks": tasks}),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = load_from_disk(str(prepared / script))
+def test_a_mix_is_drawn(folder, tmp_path, script, pairs, columns):
+    tasks = ["cola", "race-middle", pairs]
+    settings = {"examples": 12, "max_tokens": 400, "tasks": tasks}
+    folders = [folder / name for name in NAMES]
+    inputs = ("--datasets", *folders, "--tokenizer", folder / "model")
+    record = run(script, tmp_path / "mix", settings, *inputs)
+    rows = load_from_disk(str(tmp_path / "mix"))
     assert set(rows.column_names) == {"example_id", "task"} | columns
     assert len(rows) == 12
-    assert json.loads((prepared / script / "run.json").read_text())["facts"]["tasks"] == dict.fromkeys(
-        sorted(tasks), 4
-    )
+    assert record["facts"]["tasks"] == dict.fromkeys(tasks, 4)
 
 
 @pytest.mark.parametrize(
     ("dataset", "message"), [("glue-kola", "did you mean 'glue-cola'"), ("glue-rte", "set data_root")]
 )
-def test_a_user_error_is_one_sentence_and_exit_code_1(prepared, tmp_path, dataset, message):
-    done = run(
-        "prepare_dataset",
-        "--raw",
-        tmp_path,
-        "--dataset",
-        dataset,
-        "--output",
-        tmp_path / "out",
-        "--settings",
-        LIMITS,
-    )
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_user_error_is_one_sentence_and_exit_code_1(tmp_path, capfd, dataset, message):
+    with pytest.raises(SystemExit) as stopped:
+        run(prepare_dataset, tmp_path / "out", LIMITS, "--raw", tmp_path, "--dataset", dataset)
+    assert stopped.value.code == 1
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
     assert not (tmp_path / "out").exists()

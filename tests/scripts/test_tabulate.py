@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import export_published
@@ -29,13 +30,21 @@ def tabulate(folder: Path, table: str, scores: Path, paper: str, *runs: str) -> 
     return json.loads((folder / f"{table}.audit.json").read_text())
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """A results folder with two runs of each paper, two seeds where a run is cheap."""
-    write_run(tmp_path / "dph" / "scores", "sft", [0, 1], 0.5, items=20)
-    write_run(tmp_path / "dph" / "scores", "dph-joint", [0, 1], 0.5, reward=0.8, items=20)
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scores of two runs of each paper, two seeds where a run is cheap."""
+    folder = tmp_path_factory.mktemp("scored")
+    write_run(folder / "dph" / "scores", "sft", [0, 1], 0.5, items=20)
+    write_run(folder / "dph" / "scores", "dph-joint", [0, 1], 0.5, reward=0.8, items=20)
     for run, nats in (("none", 2.2), ("lora-8-af-specific", 2.0)):
-        write_captioner(tmp_path / "context_peft" / "scores", run, 0, nats, blank=2.6)
+        write_captioner(folder / "context_peft" / "scores", run, 0, nats, blank=2.6)
+    return folder
+
+
+@pytest.fixture
+def results(scored: Path, tmp_path: Path) -> Path:
+    """A results folder of one's own."""
+    shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

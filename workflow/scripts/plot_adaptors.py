@@ -1,6 +1,6 @@
 """Draw caption perplexity by adapter beside the paper's (Context-PEFT Figure 3).
 
-Inputs: cell registry, score folders.
+Inputs: cell registry, score folders. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

@@ -1,6 +1,6 @@
 """Draw the attention of caption words over their images (Context-PEFT Figure 6).
 
-Inputs: .npz of maps, prepared captions, images.
+Inputs: .npz of maps, prepared captions, images. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

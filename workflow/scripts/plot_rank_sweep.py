@@ -1,6 +1,6 @@
 """Draw caption perplexity against LoRA rank beside the paper's printed points (Context-PEFT Figure 4).
 
-Inputs: cell registry, score folders.
+Inputs: cell registry, score folders. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

@@ -1,6 +1,6 @@
 """Draw the accuracy of every system on every task.
 
-Inputs: score folders <run>/seed-<n>/ with <task>.json and .parquet.
+Inputs: score folders <run>/seed-<n>/ with <task>.json and .parquet. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

@@ -1,6 +1,6 @@
 """Draw rewards, margin, accuracy and loss of training runs.
 
-Inputs: model folders <run>/seed-<n>/ with metrics.jsonl.
+Inputs: model folders <run>/seed-<n>/ with metrics.jsonl. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

@@ -1,6 +1,7 @@
 """Check the raw rows of one data set and write them as a `datasets` folder with explicit features.
 
-Input: a raw root in the layout of config/datasets.yaml. Output: a DatasetDict (`load_from_disk`), a split for each
+Input: a raw root in the layout of config/datasets.yaml. Output: a DatasetDict (`load_from_disk`), a split
+for each
 file that stands there, rows shuffled by --seed and cut to the limits.
 """
 

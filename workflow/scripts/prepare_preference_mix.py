@@ -1,6 +1,8 @@
-"""Draw the preference mix (preference pairs: a prompt, the right answer, a wrong one) from prepared data sets, as token ids.
+"""Draw the preference mix (preference pairs: a prompt, the right answer, a wrong one) from prepared data
+sets, as token ids.
 
-Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder (`load_from_disk`).
+Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder
+(`load_from_disk`).
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """Draw the sft mix (prompts with the right answer) from prepared data sets, as token ids.
 
-Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder (`load_from_disk`).
+Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder
+(`load_from_disk`).
 """
 
 from functools import partial

@@ -88,6 +88,6 @@ def _find_targets(model: nn.Module, roles: tuple[str, ...]) -> list[tuple[str, s
     if missing:
         raise PreftuneError(
             f"The language model has no linear layer named {', '.join(sorted(missing))}: choose one "
-            "with q_proj, k_proj, v_proj, o_proj, gate_proj and up_proj (or gate_up_proj) and down_proj (Llama)."
+            "with q_proj, k_proj, v_proj, o_proj, gate_proj and up_proj (or gate_up_proj) and down_proj."
         )
     return linears

@@ -58,7 +58,7 @@ def compute_features(
     paths: list[Path | None] = [*(raw / file for file in images["file"]), None]
     shape = (len(paths), encoder.grid[0] * encoder.grid[1], encoder.width)
     features = np.lib.format.open_memmap(output / "features.npy", mode="w+", dtype=np.float16, shape=shape)
-    for start in track(range(0, len(paths), batch), f"features, {encoder.name}", unit="batch"):
+    for start in track(range(0, len(paths), batch), f"features, {encoder.name}", unit="step"):
         features[start : start + batch] = encode_files(encoder, paths[start : start + batch], device)
     features.flush()
     index = pd.DataFrame({"image_id": [*images["image_id"], BLANK_IMAGE_ID], "row": range(len(paths))})

@@ -1,7 +1,9 @@
 """ChatML: token ids of a conversation prompt and of an answer to it.
 
-Every message is ``<|im_start|>role\\n`` + content + ``<|im_end|>\\n``. Prefix, content and suffix are tokenised apart and
-then joined, so that the ids of a candidate answer never merge with the template around it (DPH code, formatter).
+Every message is ``<|im_start|>role\\n`` + content + ``<|im_end|>\\n``. Prefix, content and suffix are
+tokenised apart and
+then joined, so that the ids of a candidate answer never merge with the template around it (DPH code,
+formatter).
 """
 
 from collections.abc import Mapping, Sequence

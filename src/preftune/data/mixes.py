@@ -1,6 +1,7 @@
 """Training mixes: prompts with an answer (SFT) or with a preferred and a dispreferred answer, as token ids.
 
-Tasks are drawn uniformly, whatever their number of rows; a task's rows come in a seeded order, cycled (DPH code, mixes
+Tasks are drawn uniformly, whatever their number of rows; a task's rows come in a seeded order, cycled (DPH
+code, mixes
 of weight 1). At each draw one negative is picked at random from the question's wrong candidates.
 """
 
@@ -32,7 +33,9 @@ Example = dict[str, Any]
 
 @dataclass(frozen=True)
 class Draft:
-    """One training item in words: the positive answers' first and all negatives (none in an SFT-only source)."""
+    """One training item in words: the positive answers' first and all negatives (none in an SFT-only
+    source).
+    """
 
     document: str
     task: str
@@ -125,7 +128,9 @@ def text_drafts(
 def collect_pools(
     names: Sequence[str], folders: Mapping[str, Path], mix: str, tasks_file: Path = TASKS_FILE
 ) -> list[Pool]:
-    """Return the pools of a mix ("sft" or "preference"); `names` are tasks, or data sets of dialogues or pairs."""
+    """Return the pools of a mix ("sft" or "preference"); `names` are tasks, or data sets of dialogues or
+    pairs.
+    """
     tasks = read_tasks(tasks_file)
     pools: dict[str, Pool] = {}
     for name in names:
@@ -141,7 +146,8 @@ def collect_pools(
             pools[name] = Pool(name, list(_written(name, folders, mix)))
         else:
             raise PreftuneError(
-                f"{name!r} is neither a task of {tasks_file} nor a prepared data set: {nearest(name, [*tasks, *folders])}."
+                f"{name!r} is neither a task of {tasks_file} nor a prepared data set: "
+                f"{nearest(name, [*tasks, *folders])}."
             )
     return list(pools.values())
 
@@ -152,9 +158,12 @@ def _written(name: str, folders: Mapping[str, Path], mix: str) -> Iterator[Calla
     missing = [column for column in wanted if column not in rows.column_names]
     if missing:
         raise PreftuneError(
-            f"{folders[name]} lacks the columns {', '.join(missing)} of a data set for the {mix} mix: take {name} out of its tasks."
+            f"{folders[name]} lacks the columns {', '.join(missing)} of a data set for the {mix} mix: "
+            f"take {name} out of its tasks."
         )
-    return text_drafts(name, rows, wanted[1], wanted[2] if mix == "preference" else None)
+    if mix == "sft":
+        return text_drafts(name, rows, "response", None)
+    return text_drafts(name, rows, "chosen", "rejected")
 
 
 def sft_example(tokenizer: ChatTokenizer, draft: Draft, rng: random.Random) -> Example:
@@ -175,7 +184,9 @@ def preference_example(tokenizer: ChatTokenizer, draft: Draft, rng: random.Rando
 
 
 def fault_of(example: Example, max_tokens: int) -> str | None:
-    """Return why an example is left out ("long": a branch exceeds `max_tokens`; "equal": chosen = rejected), or None."""
+    """Return why an example is left out ("long": a branch exceeds `max_tokens`; "equal": chosen =
+    rejected), or None.
+    """
     branches = [ids for key, ids in example.items() if key != "prompt_ids"]
     if len(example["prompt_ids"]) + max(map(len, branches)) > max_tokens:
         return "long"
@@ -193,7 +204,8 @@ def draw_mix(
 ) -> Mix:
     """Return `examples` examples, the same number (to within one) from every pool, in a seeded order.
 
-    An item that cannot be used is counted and the pool's next one is taken; a pool without any usable item in one
+    An item that cannot be used is counted and the pool's next one is taken; a pool without any usable item
+    in one
     whole pass is a PreftuneError.
     """
     rng = random.Random(seed)

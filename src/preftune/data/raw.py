@@ -21,7 +21,9 @@ SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class Source:
-    """One data set of the registry: its schema, the file of each split, splits without labels, official counts."""
+    """One data set of the registry: its schema, the file of each split, splits without labels, official
+    counts.
+    """
 
     name: str
     schema: Schema
@@ -59,7 +61,8 @@ def find_files(source: Source, root: Path) -> dict[str, Path]:
                 break
     if not found:
         raise PreftuneError(
-            f"no file of the data set {source.name} stands under {root} (looked for {', '.join(source.files.values())}): "
+            f"no file of the data set {source.name} stands under {root} (looked for "
+            f"{', '.join(source.files.values())}): "
             "set data_root to the folder that holds them."
         )
     return found
@@ -92,7 +95,8 @@ def read_split(source: Source, split: str, path: Path) -> list[Row]:
             key = checked[source.schema.identifier]
             if key in seen:
                 raise PreftuneError(
-                    f"{place} has the same {source.schema.identifier} {key!r} as row {seen[key]}: take one of them out."
+                    f"{place} has the same {source.schema.identifier} {key!r} as row {seen[key]}: "
+                    "take one of them out."
                 )
             seen[key] = index + 1
         rows.append({"document": f"{split}-{index}", **checked})
@@ -105,7 +109,8 @@ def check_counts(source: Source, counts: dict[str, int]) -> None:
         expected = source.counts.get(split)
         if expected is not None and count != expected:
             raise PreftuneError(
-                f"the split {split} of {source.name} has {count} rows where {expected} are expected: fetch it again, "
+                f"the split {split} of {source.name} has {count} rows where {expected} are expected: "
+                "fetch it again, "
                 "or correct the revision and its counts in config/datasets.yaml."
             )
 
@@ -125,7 +130,9 @@ def prepare(
     seed: int,
     official: bool,
 ) -> DatasetDict:
-    """Return every split of a data set: checked, shuffled by `seed`, cut; `official` also checks the full counts."""
+    """Return every split of a data set: checked, shuffled by `seed`, cut; `official` also checks the full
+    counts.
+    """
     splits = {split: read_split(source, split, path) for split, path in files.items()}
     if official:
         check_counts(source, {split: len(rows) for split, rows in splits.items()})

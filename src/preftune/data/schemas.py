@@ -16,7 +16,8 @@ CHOICES = {"text": TEXTS, "label": TEXTS}
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns with their types; the label's column and values; the column (if any) that must not repeat in a split.
+    """Columns with their types; the label's column and values; the column (if any) that must not repeat in
+    a split.
 
     `labels` maps a row to the labels that it allows, `convert` rewrites other encodings of the same data set.
     """
@@ -42,7 +43,7 @@ def _option_letters(row: Row) -> tuple[Any, ...]:
 
 
 def last_message(value: str | list[dict[str, str]]) -> str:
-    """Return a text, or the content of the last message of a conversation (its first is the prompt itself)."""
+    """Return a text, or the content of a conversation's last message (its first is the prompt itself)."""
     if isinstance(value, str):
         return value
     if not value:
@@ -125,13 +126,13 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
-    """Return the schema's columns of `row`, checked; the first fault is a PreftuneError that names `place`."""
+    """Return the schema's columns of `row`; the first fault is a PreftuneError that names `place`."""
     try:
         converted = schema.convert(row)
         kept = {column: _take(kind, converted[column], column) for column, kind in schema.columns.items()}
     except KeyError as missing:
-        if missing.args[0] == schema.label and not labelled:
-            return convert_row(schema, row | {schema.label: None}, labelled, place)
+        if schema.label and missing.args[0] == schema.label and not labelled:
+            return convert_row(schema, {**row, schema.label: None}, labelled, place)
         if missing.args[0] == schema.label:
             raise PreftuneError(
                 f"{place} has no label (column {schema.label}): use a labelled file or take the row out."

@@ -131,7 +131,7 @@ def judge_claim(claim: Claim, published: dict[str, Cell], store: ScoreStore) -> 
     """Compare the two systems of a claim and judge it."""
     comparison: Comparison | None = None
     if claim.statistic == "none":
-        verdict = f"{UNTESTABLE}: scores do not decide it, {claim.testable_by} does"
+        verdict = f"{UNTESTABLE}: settled by {claim.testable_by.split(':')[0]}, not by scores"
     else:
         try:
             comparison = compare(

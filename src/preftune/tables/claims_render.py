@@ -75,7 +75,8 @@ def texts(record: ClaimRecord, separator: str) -> tuple[str, ...]:
     """One row of the printed table."""
     pair = f" ({record.a} vs {record.b})" if record.a else ""
     count = f"{record.n_items or 'exact'}, {record.n_seeds}" if record.effect is not None else "–"
-    paper = f"{record.published_a}, {record.published_b}" if record.published_a else "–"
+    printed = [text for text in (record.published_a, record.published_b) if text]
+    paper = ", ".join(f"{int(text):,}" if text.isdigit() else text for text in printed) or "–"
     return (
         record.claim + separator * bool(pair) + pair.strip(),
         format_effect(record),

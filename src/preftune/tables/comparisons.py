@@ -129,20 +129,27 @@ def compare_shift(a: System, b: System, tasks: Sequence[str], store: ScoreStore)
 def _changes(store: ScoreStore, a: str, b: str, task: str) -> Array | None:
     """Absolute changes [shared seeds, documents], the mean over each document's candidates."""
     rows = []
-    keys = ["document", "candidate"]
     for seed in sorted(set(store.seeds(a, task)) & set(store.seeds(b, task))):
-        frames = [store.table(run, seed, task, (*keys, "log_probability", "tokens")) for run in (a, b)]
-        if frames[0] is None or frames[1] is None:
+        left, right = _answers(store, a, seed, task), _answers(store, b, seed, task)
+        if left is None or right is None:
             return None
-        left, right = (
-            frame.set_index(keys).eval("log_probability / tokens") for frame in frames if frame is not None
-        )
-        if not left.index.sort_values().equals(right.index.sort_values()):
+        if left[0] != right[0]:
             raise PreftuneError(
                 f"{a} and {b} answered different questions of {task}: evaluate both with one limit."
             )
-        rows.append((left - right).abs().groupby("document").mean().to_numpy(dtype=float))
+        documents = np.unique([document for document, _ in left[0]], return_inverse=True)[1]
+        rows.append(np.bincount(documents, np.abs(left[1] - right[1])) / np.bincount(documents))
     return stack(rows) if rows else None
+
+
+def _answers(store: ScoreStore, run: str, seed: int, task: str) -> tuple[list[tuple[str, int]], Array] | None:
+    """(document, candidate) of every answer in order, and its log-probability a token."""
+    frame = store.table(run, seed, task, ("document", "candidate", "log_probability", "tokens"))
+    if frame is None:
+        return None
+    frame = frame.sort_values(["document", "candidate"], kind="stable")
+    names = list(zip(frame["document"], frame["candidate"], strict=True))
+    return names, (frame["log_probability"] / frame["tokens"]).to_numpy(dtype=float)
 
 
 def compare_perplexity(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
@@ -206,8 +213,9 @@ def compare_counts(a: System, b: System, tasks: Sequence[str], store: ScoreStore
     means, files, seeds = [], [], []
     for system in (a, b):
         found = store.seeds(system.run, "perplexity")
-        values = [store.read(system.run, seed, "perplexity").get(system.score) for seed in found]
-        if not found or not all(isinstance(value, int | float) for value in values):
+        stated = [store.read(system.run, seed, "perplexity").get(system.score) for seed in found]
+        values = [float(value) for value in stated if isinstance(value, int | float)]
+        if not values or len(values) < len(stated):
             raise NotTestable(f"{system.run} states no {system.score}")
         means.append(sum(values) / len(values))
         seeds.append(len(values))

@@ -256,7 +256,9 @@ def combine(
     complete = all(len(member.per_seed) == len(shared) for member in members)
     if len(present) == len(columns) and complete:
         replicates = formula(present)
-    items = members[0].n_items if paired else sum(member.n_items for member in members)
+    # Two metrics of one task have their items in common.
+    counts = {member.files: member.n_items for member in members}
+    items = members[0].n_items if paired else sum(counts.values())
     splits = sorted({member.split for member in members if member.split})
     files = tuple(dict.fromkeys(file for member in members for file in member.files))
     per_seed = dict(zip(shared, map(float, by_seed), strict=True))

@@ -24,7 +24,7 @@ TITLES = {
 NOTES = {
     "glue": "DPO and DPH are the log-probability and the reward score of one checkpoint (run dph-joint).",
     "encoders": "Swin-Tiny and Swin-Large are the paper's; other scales use the encoders of config/runs.tsv.",
-    "parameters": "The first two columns are counted for the shape of the paper's LM, at every scale alike.",
+    "parameters": "Agnostic and specific are counted for the shape of the paper's LM, at every scale alike.",
 }
 NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]
 CSV_FIELDS = (
@@ -90,17 +90,17 @@ def span(values: Iterable[int]) -> str:
 
 def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> list[str]:
     """The sentences that belong to a table: data, scale, how to read a cell, n, verdicts, notes."""
-    run = [record for record in records if record.value is not None and record.n_seeds]
+    run = [record for record in records if record.n_seeds and record.unit != "parameters"]
     lines = [f"data: {setting.data} · scale: {setting.scale}"]
-    if setting.incomparable:
+    if setting.incomparable and table != "parameters":
         lines[0] += f" · not comparable with the paper ({setting.incomparable})"
     if any(record.published for record in records):
         lines.append("Published numbers in parentheses.")
     if any(record.interval for record in run):
         lines.append("± is half the 95 % interval, over items, or over seeds where there are three or more.")
     if run:
-        items = span(record.n_items for record in run)
-        lines.append(f"n a cell: {items} items, {span(record.n_seeds for record in run)} seeds.")
+        items, seeds = (span(getattr(record, name) for record in run) for name in ("n_items", "n_seeds"))
+        lines.append(f"n of a cell: {items} items; seeds: {seeds}.")
     verdicts = Counter(record.verdict for record in records)
     lines.append(
         "Cells: " + "; ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) + "."

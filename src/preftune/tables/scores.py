@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import Array
@@ -58,6 +59,7 @@ class ScoreStore:
                 if wanted is None or place["run"] in wanted:
                     self._files[place["run"], int(place["seed"]), place["name"]] = file
         self._json: dict[Path, dict[str, Any]] = {}
+        self._frames: dict[Path, pd.DataFrame] = {}
         self._choices: dict[tuple[Path, str], Choices] = {}
 
     def runs(self) -> set[str]:
@@ -98,10 +100,14 @@ class ScoreStore:
         path = self.path(run, seed, name).with_suffix(".parquet")
         if not path.exists():
             return None
-        try:
-            frame = pd.read_parquet(path)
-        except Exception as error:  # pyarrow's errors have no common base
-            raise PreftuneError(f"{path} is empty or damaged ({type(error).__name__}): {REMEDY}.") from error
+        if path not in self._frames:
+            try:
+                self._frames[path] = pd.read_parquet(path)
+            except Exception as error:  # pyarrow's errors have no common base
+                raise PreftuneError(
+                    f"{path} is empty or damaged ({type(error).__name__}): {REMEDY}."
+                ) from error
+        frame = self._frames[path]
         missing = [column for column in columns if column not in frame]
         if missing or frame.empty:
             what = f"has no column {', '.join(missing)}" if missing else "has no rows"
@@ -140,30 +146,40 @@ class ScoreStore:
 
 
 def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
-    frame = frame.sort_values(["document", "candidate"], kind="stable").reset_index(drop=True)
     points = frame["reward"] if score == "reward" else frame["log_probability"] / frame["tokens"]
     if points.isna().any():
         row = int(points.isna().to_numpy().argmax()) + 1
         raise PreftuneError(f"{path}: the {score} score of row {row} is not a number: {REMEDY}.")
-    groups = frame.assign(points=points).groupby("document", sort=True)
-    if not groups["is_gold"].any().all():
-        raise PreftuneError(
-            f"{path}: a question has no gold candidate: correct the data and run the evaluation again."
-        )
-    best = frame.loc[groups["points"].idxmax()]
-    gold = frame.loc[groups["is_gold"].idxmax()]
-    values = {
-        key: pd.to_numeric(column, errors="coerce")
-        for key, column in (("p", best["label"]), ("g", gold["gold"]))
-    }
-    return Choices(
-        documents=tuple(best["document"].astype(str)),
-        predicted=best["candidate"].to_numpy(dtype=float),
-        gold=gold["candidate"].to_numpy(dtype=float),
-        correct=best["is_gold"].to_numpy(dtype=float),
-        predicted_value=values["p"].to_numpy(dtype=float),
-        gold_value=values["g"].to_numpy(dtype=float),
+    ordered = frame.assign(points=points).sort_values(["document", "candidate"], kind="stable")
+    groups, documents = pd.factorize(ordered["document"])
+    scores = ordered["points"].to_numpy(dtype=float)
+    best = first_rows(
+        scores == np.maximum.reduceat(scores, np.unique(groups, return_index=True)[1])[groups], groups
     )
+    gold = first_rows(ordered["is_gold"].to_numpy(dtype=bool), groups)
+    if len(gold) < len(documents):
+        raise PreftuneError(
+            f"{path}: a question has no gold candidate: correct the data and evaluate it again."
+        )
+    columns = {name: ordered[name].to_numpy() for name in ("candidate", "label", "gold", "is_gold")}
+    return Choices(
+        documents=tuple(map(str, documents)),
+        predicted=columns["candidate"][best].astype(float),
+        gold=columns["candidate"][gold].astype(float),
+        correct=columns["is_gold"][best].astype(float),
+        predicted_value=_numbers(columns["label"][best]),
+        gold_value=_numbers(columns["gold"][gold]),
+    )
+
+
+def first_rows(chosen: NDArray[np.bool_], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first chosen row of each group [groups that have one], rows being sorted by group."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.unique(groups[rows], return_index=True)[1]]
+
+
+def _numbers(labels: NDArray[np.object_]) -> Array:
+    return pd.to_numeric(pd.Series(labels), errors="coerce").to_numpy(dtype=float)
 
 
 def stack(rows: list[Array]) -> Array:

@@ -133,7 +133,7 @@ def test_loss_falls(kind: str, context: str, tmp_path: Path) -> None:
         return captioner.loss(batch), {}
 
     torch.manual_seed(0)
-    settings = TrainingSettings(steps=60, batch=6, learning_rate=0.01)
+    settings = TrainingSettings(steps=40, batch=6, learning_rate=0.01)
     captioner.train()
     done = fit(captioner.trainable(), loss_of, len(images), settings, 0, tmp_path / "metrics.jsonl", "test")
     assert done["last_loss"] < 0.9 * done["first_loss"]
@@ -141,6 +141,24 @@ def test_loss_falls(kind: str, context: str, tmp_path: Path) -> None:
     total = summarize_perplexity(rows)
     # What a frozen random model can be taught of the image is little; the whole model learns it by heart.
     assert kind != "full" or total["perplexity"] < 0.9 * total["perplexity_blank"]
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+def test_bfloat16_is_close_to_float32(kind: str, context: str, tmp_path: Path) -> None:
+    """Adapters keep fp32 weights beside a bfloat16 model; `full` keeps all in fp32."""
+    exact = disturb_captioner(tiny_captioner(tmp_path, kind, context))
+    short = disturb_captioner(tiny_captioner(tmp_path, kind, context))
+    short.compute = torch.bfloat16
+    if kind != "full":
+        for name, parameter in short.language_model.named_parameters():
+            if ".adapter." not in name:
+                parameter.data = parameter.data.bfloat16()
+    loss = short.loss(tiny_batch())
+    loss.backward()
+    expected = float(exact.loss(tiny_batch()).detach())
+    assert float(loss.detach()) == pytest.approx(expected, rel=0.05)
+    gradients = [parameter.grad for parameter in short.trainable() if parameter.grad is not None]
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
 
 
 def test_perplexity_by_hand() -> None:

@@ -19,7 +19,10 @@ def tokenizer(tmp_path_factory):
 
 def test_prompt_decodes_to_chatml_and_has_no_leading_bos(tokenizer):
     ids = encode_prompt(tokenizer, MESSAGES)
-    text = "<|im_start|>system\nAnswer.<|im_end|>\n<|im_start|>user\nIs the dog small?<|im_end|>\n<|im_start|>assistant\n"
+    text = (
+        "<|im_start|>system\nAnswer.<|im_end|>\n"
+        "<|im_start|>user\nIs the dog small?<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert tokenizer.decode(ids) == text
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
 

@@ -71,7 +71,8 @@ def test_dialogues_are_read_short_and_once(tmp_path):
     (tmp_path / "english").mkdir()
     long = " ".join(["word"] * 40)
     (tmp_path / "english" / "food.yml").write_text(
-        f"categories:\n- food\nconversations:\n- - Hello there\n  - Hi\n- - hello there\n  - Hey\n- - Why?\n  - {long}\n- - Alone\n"
+        "categories:\n- food\nconversations:\n- - Hello there\n  - Hi\n- - hello there\n  - Hey\n- - "
+        f"Why?\n  - {long}\n- - Alone\n"
     )
     assert read_dialogues(tmp_path) == [{"prompt": "Hello there", "response": "Hi"}]
     splits = split_dialogues(TALKS, {"train": 100, "validation": 24}, seed=0)
@@ -81,8 +82,8 @@ def test_dialogues_are_read_short_and_once(tmp_path):
 
 @pytest.mark.parametrize("text", ["conversations: 3\n", "[", "categories: []\n"])
 def test_a_damaged_dialogue_file_is_named(tmp_path, text):
-    with pytest.raises(PreftuneError, match="holds no .yml"):
+    with pytest.raises(PreftuneError, match=r"holds no \.yml"):
         read_dialogues(tmp_path)
     (tmp_path / "food.yml").write_text(text)
-    with pytest.raises(PreftuneError, match="food.yml is not a file of conversations"):
+    with pytest.raises(PreftuneError, match=r"food\.yml is not a file of conversations"):
         read_dialogues(tmp_path)

@@ -40,8 +40,8 @@ def folders(tmp_path_factory):
         [{"document": f"train-{i}", "sentence": f"The cup {i}.", "label": i % 2} for i in range(40)],
     )
     save(folder, "piqa", [
-        {"document": f"train-{i}", "goal": "a", "sol1": "same" if i == 0 else f"x{i}", "sol2": "same", "label": 0}
-        for i in range(3)
+        {"document": f"train-{i}", "goal": "a", "sol1": first, "sol2": "same", "label": 0}
+        for i, first in enumerate(("same", "x1", "x2"))
     ])  # fmt: skip
     save(folder, "dialogues", [{"document": "train-0", "prompt": "hi", "response": "hello"}])
     save(
@@ -84,12 +84,11 @@ def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, 
 
 def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tokenizer):
     pools = collect_pools(["cola"], folders, "sft")
-    lengths = [
-        len(sft_example(tokenizer, draft(), random.Random(0))["prompt_ids"]) for draft in pools[0].drafts
-    ]
-    short = min(lengths) + 4  # ten of the prompts have a digit less, answers have two to four ids
-    mix = draw_mix(pools, 12, short, 0, partial(sft_example, tokenizer))
+    made = [sft_example(tokenizer, draft(), random.Random(0)) for draft in pools[0].drafts]
+    lengths = [len(row["prompt_ids"]) + len(row["completion_ids"]) for row in made]
+    mix = draw_mix(pools, 40, max(lengths) - 1, 0, partial(sft_example, tokenizer))
     assert mix.dropped["long: cola"] > 0
+    assert len(mix.examples) == 40
     with pytest.raises(PreftuneError, match="raise max_tokens"):
         draw_mix(collect_pools(["cola"], folders, "sft"), 4, 8, 0, partial(sft_example, tokenizer))
 

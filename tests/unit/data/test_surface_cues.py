@@ -1,6 +1,7 @@
 """No word, length or position tells the right answer of a pair or choice task of the embedded data.
 
-Each classifier is fitted on 400 training rows and judged on 400 others; it must stay within chance plus three binomial
+Each classifier is fitted on 400 training rows and judged on 400 others; it must stay within chance plus
+three binomial
 standard errors. CoLA and SST-2 are about the words of one sentence and exempt.
 """
 

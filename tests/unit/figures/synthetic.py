@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 TASKS = {
     "cola": ("glue", 2), "sst2": ("glue", 2), "mrpc": ("glue", 2), "qqp": ("glue", 2), "stsb": ("glue", 6),
@@ -32,16 +34,37 @@ def write_scores(root: Path, run: str, skill: float, reward: bool, seed: int = 0
             scores = generator.normal(size=(2, choices))
             scores[:, gold] += np.where(generator.random(2) < skill, 4.0, 0.0)
             rows += [
-                {"document": f"{task}-{item:03}", "candidate": c, "label": str(c), "tokens": 1,
-                 "gold": str(gold), "log_probability": -30 + scores[0, c], "reward": scores[1, c] if reward else math.nan,
-                 "is_gold": c == gold}
+                {
+                    "document": f"{task}-{item:03}", "candidate": c, "label": str(c), "gold": str(gold),
+                    "tokens": 1, "log_probability": -30 + scores[0, c], "is_gold": c == gold,
+                    "reward": scores[1, c] if reward else math.nan,
+                }
                 for c in range(choices)
             ]  # fmt: skip
-        pd.DataFrame(rows).to_parquet(folder / f"{task}.parquet")
-        metrics = {"log": {"accuracy": 0.5}} | ({"reward": {"accuracy": 0.5}} if reward else {})
+        frame = pd.DataFrame(rows)
+        frame.to_parquet(folder / f"{task}.parquet")
+        metrics = {"log": measure(task, frame, "log_probability")}
+        metrics |= {"reward": measure(task, frame, "reward")} if reward else {}
         record = {"task": task, "suite": suite, "split": "validation", "n": items, "metrics": metrics}
         (folder / f"{task}.json").write_text(json.dumps(record))
     return folder
+
+
+def measure(task: str, frame: pd.DataFrame, column: str) -> dict[str, float]:
+    """The metrics of one task when the best candidate by `column` is the answer."""
+    best = frame.loc[frame.groupby("document")[column].idxmax()]
+    predicted, gold = best["label"].astype(int), best["gold"].astype(int)
+    found = {"accuracy": float(best["is_gold"].mean())}
+    if task in ("mrpc", "qqp"):
+        found["f1"] = float(f1_score(gold, predicted))
+    if task == "cola":
+        found["matthews"] = float(matthews_corrcoef(gold, predicted))
+    if task == "stsb":
+        found |= {
+            "pearson": float(pearsonr(gold, predicted)[0]),
+            "spearman": float(spearmanr(gold, predicted)[0]),
+        }
+    return found
 
 
 def write_systems(root: Path) -> list[Path]:
@@ -107,10 +130,12 @@ def write_perplexity(root: Path, run: str, level: float, images: int = 24, seed:
         {"image_id": image, "caption_index": np.tile(np.arange(5), images), "tokens": tokens}
     )
     frame.assign(nll=nll, nll_blank=nll * 1.2).to_parquet(folder / "perplexity.parquet")
-    record = {"split": "test", "n_images": images, "n_captions": len(image), "tokens": int(tokens.sum())}
-    (folder / "perplexity.json").write_text(
-        json.dumps(record | {"perplexity": math.exp(nll.sum() / tokens.sum())})
-    )
+    perplexity = math.exp(nll.sum() / tokens.sum())
+    record = {
+        "split": "test", "n_images": images, "n_captions": len(image), "tokens": int(tokens.sum()),
+        "perplexity": perplexity, "perplexity_blank": perplexity**1.2, "lm_trainable_parameters": 1000,
+    }  # fmt: skip
+    (folder / "perplexity.json").write_text(json.dumps(record))
     return folder
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from preftune.evaluation.metrics import compute_metrics
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 TASKS = {
     "cola": ("glue", "validation", ("matthews", "accuracy")),
@@ -29,7 +29,7 @@ LABELS = {"cola": ("no", "yes"), "mrpc": ("no", "yes"), "stsb": tuple("012345")}
 def candidates(task: str, correct: Sequence[bool], reward: Sequence[bool] | None) -> pd.DataFrame:
     """Rows of one task whose log score (and reward) is right where `correct` (and `reward`) says so."""
     labels = LABELS.get(task, ("a", "b"))
-    rows = []
+    rows: list[dict[str, object]] = []
     for item, right in enumerate(correct):
         gold = item % len(labels)
         for candidate, label in enumerate(labels):
@@ -50,18 +50,33 @@ def candidates(task: str, correct: Sequence[bool], reward: Sequence[bool] | None
     return pd.DataFrame(rows)
 
 
+def metrics_of(task: str, correct: Sequence[bool]) -> dict[str, float]:
+    """The task's metrics of these answers."""
+    labels = len(LABELS.get(task, "ab"))
+    gold = np.arange(len(correct)) % labels
+    predicted = np.where(correct, gold, (gold + 1) % labels)
+    known = {
+        "accuracy": lambda: np.mean(correct),
+        "f1": lambda: f1_score(gold, predicted),
+        "matthews": lambda: matthews_corrcoef(gold, predicted),
+        "pearson": lambda: pearsonr(gold, predicted).statistic,
+        "spearman": lambda: spearmanr(gold, predicted).statistic,
+    }
+    return {metric: float(known[metric]()) for metric in TASKS[task][2]}
+
+
 def write_task(
     root: Path, run: str, seed: int, task: str, correct: Sequence[bool], reward: Sequence[bool] | None = None
 ) -> Path:
     """One task's metrics and items; returns the metrics file."""
-    suite, split, metrics = TASKS[task]
+    suite, split, _ = TASKS[task]
     frame = candidates(task, correct, reward)
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(folder / f"{task}.parquet", index=False)
-    scores = ("log",) if reward is None else ("log", "reward")
+    answers = {"log": correct} if reward is None else {"log": correct, "reward": reward}
     record = {"task": task, "suite": suite, "split": split, "n": len(correct)}
-    record["metrics"] = {score: compute_metrics(frame, metrics, score) for score in scores}
+    record["metrics"] = {score: metrics_of(task, right) for score, right in answers.items()}
     path = folder / f"{task}.json"
     path.write_text(json.dumps(record))
     return path

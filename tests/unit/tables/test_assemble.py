@@ -5,12 +5,21 @@ import numpy as np
 import pytest
 
 from preftune.errors import PreftuneError
+from preftune.evaluation.metrics import compute_metrics
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import NOT_RUN, CellRecord, read_cells
 from preftune.tables.lists import list_records
 from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
-from tests.unit.tables.score_folders import write_captioner, write_run, write_task
+from tests.unit.tables.score_folders import (
+    TASKS,
+    candidates,
+    flips,
+    metrics_of,
+    write_captioner,
+    write_run,
+    write_task,
+)
 
 CELLS = read_cells(Path(__file__).parents[3] / "config" / "cells.tsv")
 DEMO, PAPER = Setting("demo", "embedded"), Setting("paper", "real (hub)")
@@ -20,6 +29,13 @@ def table(name: str, root: Path, setting: Setting = DEMO) -> dict[tuple[str, str
     cells = [cell for cell in CELLS if cell.table == name]
     records = build_records(cells, ScoreStore([root]), setting)
     return {(record.row, record.column): record for record in records}
+
+
+@pytest.mark.parametrize("task", ["cola", "mrpc", "stsb", "boolq"])
+def test_synthetic_scores_are_those_of_the_evaluation(task: str) -> None:
+    correct = flips(18, 0.5, 7)
+    expected = compute_metrics(candidates(task, correct, None), TASKS[task][2], "log")
+    assert metrics_of(task, correct) == pytest.approx(expected)
 
 
 def test_cells_show_the_named_score_with_interval_and_n(tmp_path: Path) -> None:
@@ -83,9 +99,9 @@ def test_a_constant_prediction_is_said_to_be_undefined(tmp_path: Path) -> None:
 
 
 def test_verdicts_at_the_papers_scale(tmp_path: Path) -> None:
-    write_run(tmp_path, "sft", [0], 0.4, items=400)
+    write_run(tmp_path, "sft", [0], 0.4, items=200)
     cells = table("gpt4all", tmp_path, PAPER)
-    assert cells["Ours (SFT)", "HellaSwag"].verdict == "reproduced"  # 40.0, published 42.59, interval +-5
+    assert cells["Ours (SFT)", "HellaSwag"].verdict == "reproduced"  # 40.0, published 42.59, interval +-7
     assert cells["Ours (SFT)", "BoolQ"].verdict == "differs"
     assert "-36.2" in cells["Ours (SFT)", "BoolQ"].reason
     glue = table("glue", tmp_path, PAPER)
@@ -138,7 +154,7 @@ def test_rendered_tables_say_what_they_are(tmp_path: Path) -> None:
     assert "| Ours (Vocab) | not run at this scale<br>(36.93) |" in text
     assert "| Pythia-1.0B | (47.16) |" in text
     assert "50.0 ± " in text
-    assert "n a cell: 40 items, 1 seeds" not in text
+    assert "n of a cell: 40 to 280 items; seeds: 1." in text
     csv = render_csv(records, DEMO).splitlines()
     assert len(csv) == 57
     assert csv[1].endswith("demo,embedded")

@@ -1,4 +1,6 @@
-"""Rows with the schemas of the choice tasks. In a block, the same answers are offered and each is right once."""
+"""Rows with the schemas of the choice tasks. In a block, the same answers are offered and each is right
+once.
+"""
 
 import random
 from collections.abc import Mapping
@@ -16,7 +18,9 @@ from preftune.data.embedded.world import PEOPLE, Block, Row, lettered, placed
 
 
 def _items(rng: random.Random, table: Mapping[str, str], count: int) -> list[tuple[str, str, list[str], int]]:
-    """Return `count` (subject, answer, options, place of the answer) with the same options and all places used once."""
+    """Return `count` (subject, answer, options, place of the answer) with the same options and all places
+    used once.
+    """
     pairs = rng.sample(sorted(table.items()), count)
     places = rng.sample(range(count), count)
     answers = [answer for _, answer in pairs]

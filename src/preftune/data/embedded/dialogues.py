@@ -15,7 +15,9 @@ LEFT_OUT = ("ai", "botprofile", "coding", "gossip", "politics", "tech_support")
 
 
 def read_dialogues(folder: Path) -> list[Row]:
-    """Return prompt and response of every short conversation in the YAML files below `folder`, each prompt once."""
+    """Return prompt and response of every short conversation in the YAML files below `folder`, each prompt
+    once.
+    """
     files = sorted(path for path in folder.rglob("*.yml") if path.stem not in LEFT_OUT)
     if not files:
         raise PreftuneError(f"{folder} holds no .yml file of the chatterbot corpus: fetch the package again.")

@@ -126,8 +126,11 @@ def qqp(rng: random.Random) -> list[Row]:
 
 
 def stsb(rng: random.Random) -> list[Row]:
-    """Return six retellings of one of two events, right in 0 to 5 of its five parts; wrong parts are the other's."""
-    one, other = (list(parts) for parts in zip(*(rng.sample(w, 2) for w in (VERBS, SIZES, COLOURS, OBJECTS, PLACES)),
+    """Return six retellings of one of two events, right in 0 to 5 of its five parts; wrong parts are the
+    other's.
+    """
+    one, other = (list(parts) for parts in zip(*(rng.sample(w, 2) for w in (VERBS, SIZES, COLOURS, OBJECTS,
+    PLACES)),
                                                strict=True))  # fmt: skip
     people = rng.sample(PEOPLE, 2)
     text = f"{_event(people[0], one)} {_event(people[1], other)}"

@@ -1,33 +1,41 @@
-"""What everybody knows, as tables: relations from a question's subject to its answer, categories, little stories."""
+"""What everybody knows, as tables: relations from a subject to its answer, categories, little stories."""
 
 RELATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "use": (
         "To {}, you need",
         {
-            "cut paper": "scissors", "open a locked door": "a key", "write a letter": "a pen", "sweep the floor": "a broom",
-            "eat soup": "a spoon", "dig a hole": "a shovel", "hit a nail": "a hammer", "see far stars": "a telescope",
-            "tell the time": "a clock", "wash your hands": "soap", "boil water": "a kettle", "sleep well": "a bed",
-            "catch fish": "a net", "comb your hair": "a comb", "take a photo": "a camera", "saw wood": "a saw",
+            "cut paper": "scissors", "open a locked door": "a key", "write a letter": "a pen",
+            "sweep the floor": "a broom",
+            "eat soup": "a spoon", "dig a hole": "a shovel", "hit a nail": "a hammer",
+            "see far stars": "a telescope",
+            "tell the time": "a clock", "wash your hands": "soap", "boil water": "a kettle",
+            "sleep well": "a bed",
+            "catch fish": "a net", "comb your hair": "a comb", "take a photo": "a camera",
+            "saw wood": "a saw",
         },
     ),
     "source": (
         "We get {} from",
         {
-            "milk": "cows", "wool": "sheep", "eggs": "hens", "honey": "bees", "wood": "trees", "light by day": "the sun",
-            "flour": "wheat", "wine": "grapes", "rain": "clouds", "salt": "the sea", "bacon": "pigs", "silk": "worms",
+            "milk": "cows", "wool": "sheep", "eggs": "hens", "honey": "bees", "wood": "trees",
+            "light by day": "the sun",
+            "flour": "wheat", "wine": "grapes", "rain": "clouds", "salt": "the sea", "bacon": "pigs",
+            "silk": "worms",
         },
     ),
     "place": (
         "The best place to {} is a",
         {
             "see a doctor": "hospital", "borrow books": "library", "catch a train": "station", "swim": "pool",
-            "watch a film": "cinema", "buy bread": "bakery", "learn to read": "school", "see wild animals": "zoo",
+            "watch a film": "cinema", "buy bread": "bakery", "learn to read": "school",
+            "see wild animals": "zoo",
             "keep money": "bank", "pray": "church", "board a plane": "airport", "grow flowers": "garden",
         },
     ),
     "sense": (
         "We {} with our",
-        {"see": "eyes", "hear": "ears", "smell": "nose", "chew": "teeth", "walk": "feet", "think": "brain", "taste": "tongue",
+        {"see": "eyes", "hear": "ears", "smell": "nose", "chew": "teeth", "walk": "feet", "think": "brain",
+         "taste": "tongue",
          "breathe": "lungs", "touch": "fingers"},
     ),
 }  # fmt: skip
@@ -36,35 +44,42 @@ SCIENCE: dict[str, tuple[str, dict[str, str]]] = {
     "opposite": (
         "What is the opposite of {}?",
         {
-            "hot": "cold", "big": "small", "up": "down", "day": "night", "wet": "dry", "fast": "slow", "old": "new",
-            "happy": "sad", "open": "closed", "hard": "soft", "full": "empty", "rich": "poor", "early": "late",
+            "hot": "cold", "big": "small", "up": "down", "day": "night", "wet": "dry", "fast": "slow",
+            "old": "new",
+            "happy": "sad", "open": "closed", "hard": "soft", "full": "empty", "rich": "poor",
+            "early": "late",
             "light": "dark", "strong": "weak", "clean": "dirty",
         },
     ),
     "young": (
         "What is a young {} called?",
-        {"dog": "a puppy", "cat": "a kitten", "cow": "a calf", "horse": "a foal", "sheep": "a lamb", "duck": "a duckling",
+        {"dog": "a puppy", "cat": "a kitten", "cow": "a calf", "horse": "a foal", "sheep": "a lamb",
+         "duck": "a duckling",
          "bear": "a cub", "frog": "a tadpole", "pig": "a piglet", "hen": "a chick"},
     ),
     "after": (
         "Which number comes just after {}?",
-        {"one": "two", "two": "three", "three": "four", "four": "five", "five": "six", "six": "seven", "seven": "eight",
+        {"one": "two", "two": "three", "three": "four", "four": "five", "five": "six", "six": "seven",
+         "seven": "eight",
          "eight": "nine", "nine": "ten", "ten": "eleven", "eleven": "twelve"},
     ),
     "colour": (
         "What colour is {}?",
-        {"grass": "green", "snow": "white", "coal": "black", "blood": "red", "a lemon": "yellow", "the clear sky": "blue",
+        {"grass": "green", "snow": "white", "coal": "black", "blood": "red", "a lemon": "yellow",
+         "the clear sky": "blue",
          "chocolate": "brown", "a carrot": "orange", "a flamingo": "pink", "a rain cloud": "grey"},
     ),
     "made": (
         "What is {} made of?",
-        {"a window": "glass", "a book": "paper", "a tyre": "rubber", "a knife": "metal", "a brick wall": "clay",
+        {"a window": "glass", "a book": "paper", "a tyre": "rubber", "a knife": "metal",
+         "a brick wall": "clay",
          "a jumper": "wool", "a snowman": "snow", "a beach": "sand", "a table": "wood", "a candle": "wax"},
     ),
 }  # fmt: skip
 
 CAPITALS: dict[str, str] = {
-    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "England": "London", "Japan": "Tokyo",
+    "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "England": "London",
+    "Japan": "Tokyo",
     "China": "Beijing", "Russia": "Moscow", "Greece": "Athens", "Egypt": "Cairo", "Ireland": "Dublin",
     "Austria": "Vienna", "Portugal": "Lisbon", "Norway": "Oslo", "Cuba": "Havana", "India": "New Delhi",
 }  # fmt: skip
@@ -121,14 +136,23 @@ WANTS: dict[str, str] = {
 }  # fmt: skip
 
 SOLUTIONS: dict[str, str] = {
-    "cut a sheet of paper": "Use a pair of scissors.", "dry wet hair": "Use a towel.", "keep milk fresh": "Put it in the fridge.",
-    "make ice": "Freeze some water.", "clean your teeth": "Use a toothbrush.", "stay dry in the rain": "Hold an umbrella.",
-    "light a dark room": "Switch on a lamp.", "fix a nail in a wall": "Hit it with a hammer.", "boil an egg": "Heat it in hot water.",
-    "get ink off paper": "Use an eraser.", "warm up a room": "Turn on the heater.", "cool down a room": "Turn on a fan.",
-    "send a letter": "Put a stamp on it.", "mop up spilled water": "Wipe it with a cloth.", "slice bread": "Use a sharp knife.",
-    "keep your feet warm": "Wear thick socks.", "wake up on time": "Set an alarm.", "find a word's meaning": "Look in a dictionary.",
-    "carry shopping home": "Put it in a bag.", "measure a table": "Use a tape.", "grow a flower": "Plant a seed.",
-    "stick two papers together": "Use some glue.", "see small print": "Use a magnifying glass.", "fly to another country": "Take a plane.",
-    "cross a wide river": "Take a boat.", "put out a fire": "Spray it with water.", "make toast": "Put bread in the toaster.",
+    "cut a sheet of paper": "Use a pair of scissors.", "dry wet hair": "Use a towel.",
+    "keep milk fresh": "Put it in the fridge.",
+    "make ice": "Freeze some water.", "clean your teeth": "Use a toothbrush.",
+    "stay dry in the rain": "Hold an umbrella.",
+    "light a dark room": "Switch on a lamp.", "fix a nail in a wall": "Hit it with a hammer.",
+    "boil an egg": "Heat it in hot water.",
+    "get ink off paper": "Use an eraser.", "warm up a room": "Turn on the heater.",
+    "cool down a room": "Turn on a fan.",
+    "send a letter": "Put a stamp on it.", "mop up spilled water": "Wipe it with a cloth.",
+    "slice bread": "Use a sharp knife.",
+    "keep your feet warm": "Wear thick socks.", "wake up on time": "Set an alarm.",
+    "find a word's meaning": "Look in a dictionary.",
+    "carry shopping home": "Put it in a bag.", "measure a table": "Use a tape.",
+    "grow a flower": "Plant a seed.",
+    "stick two papers together": "Use some glue.", "see small print": "Use a magnifying glass.",
+    "fly to another country": "Take a plane.",
+    "cross a wide river": "Take a boat.", "put out a fire": "Spray it with water.",
+    "make toast": "Put bread in the toaster.",
     "lock a bike": "Use a chain.",
 }  # fmt: skip

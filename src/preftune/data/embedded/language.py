@@ -30,7 +30,9 @@ READINGS = {
 
 
 def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> Iterator[tuple[str, Splits]]:
-    """Yield folder and splits of every data set: `train` training rows, `evaluation` rows of every other split."""
+    """Yield folder and splits of every data set: `train` training rows, `evaluation` rows of every other
+    split.
+    """
 
     def counts(splits: tuple[str, ...]) -> dict[str, int]:
         return {split: train if split == "train" else evaluation for split in splits}
@@ -52,7 +54,9 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
 
 
 def number(splits: Splits, identifier: str, prefix: str) -> Splits:
-    """Return the rows with their identifier column: whole numbers for `idx` and `ind`, else texts with the split."""
+    """Return the rows with their identifier column: whole numbers for `idx` and `ind`, else texts with the
+    split.
+    """
     if not identifier:
         return splits
     return {

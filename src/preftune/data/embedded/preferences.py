@@ -1,4 +1,6 @@
-"""Preference pairs with UltraFeedback's schema: every answer is preferred once and rejected once, for another prompt."""
+"""Preference pairs with UltraFeedback's schema: every answer is preferred once and rejected once, for
+another prompt.
+"""
 
 import random
 
@@ -61,7 +63,9 @@ def swapped_answers(dialogues: list[Row]) -> Block:
 
 
 def preferences(dialogues: list[Row]) -> Block:
-    """Return a block of told facts, known facts, or answers exchanged between dialogues where there are any."""
+    """Return a block of told facts, known facts, or answers exchanged between dialogues where there are
+    any.
+    """
     answered = [row for row in dialogues if row["response"]]
     sources: list[Block] = [told_facts, known_facts]
     if len({row["response"] for row in answered}) > 1:

@@ -1,4 +1,6 @@
-"""Rows with the schemas of RACE, BoolQ and SQuAD v2: questions whose answer stands in a short passage among others."""
+"""Rows with the schemas of RACE, BoolQ and SQuAD v2: questions whose answer stands in a short passage among
+others.
+"""
 
 import random
 
@@ -22,7 +24,9 @@ def race_middle(rng: random.Random) -> list[Row]:
 
 
 def race_high(rng: random.Random) -> list[Row]:
-    """Return questions for the person of a fact that the passage tells in other words; the options are the people."""
+    """Return questions for the person of a fact that the passage tells in other words; the options are the
+    people.
+    """
     facts = draw_facts(rng, OPTIONS)
     article = " ".join(
         f"{facts.kind.say_otherwise(person, value)}."

@@ -1,6 +1,8 @@
-"""The closed world of the embedded language data: people, places, things, and facts about people that exclude others.
+"""The closed world of the embedded language data: people, places, things, and facts about people that
+exclude others.
 
-The rows come in blocks in which every candidate is right as often as it is wrong, beside words that are the same for
+The rows come in blocks in which every candidate is right as often as it is wrong, beside words that are the
+same for
 all labels: neither words, length nor position of an answer tell whether it is right, only what the text says.
 """
 
@@ -16,43 +18,15 @@ Row = dict[str, Any]
 Block = Callable[[random.Random], list[Row]]
 Splits = dict[str, list[Row]]
 
-MEN = (
-    "Ben",
-    "Carl",
-    "Frank",
-    "Henry",
-    "Jack",
-    "Leo",
-    "Mark",
-    "Oscar",
-    "Paul",
-    "Sam",
-    "Tom",
-    "Will",
-    "Peter",
-    "David",
-)
-WOMEN = (
-    "Anna",
-    "Dora",
-    "Emma",
-    "Grace",
-    "Kate",
-    "Lucy",
-    "Nina",
-    "Rosa",
-    "Vera",
-    "Zoe",
-    "Alice",
-    "Mary",
-    "Jane",
-    "Sarah",
-)
+MEN = ("Ben", "Carl", "Frank", "Henry", "Jack", "Leo", "Mark", "Oscar", "Paul", "Sam", "Tom", "Will",
+       "Peter", "David")  # fmt: skip
+WOMEN = ("Anna", "Dora", "Emma", "Grace", "Kate", "Lucy", "Nina", "Rosa", "Vera", "Zoe", "Alice", "Mary",
+         "Jane", "Sarah")  # fmt: skip
 PEOPLE = MEN + WOMEN
-ROLES = ("The king", "The queen", "The girl", "The boy", "The nurse", "The farmer", "The thief", "The guest", "The judge",
-         "The clown", "The monk", "The sailor")  # fmt: skip
-PLACES = ("kitchen", "garden", "park", "school", "office", "garage", "library", "market", "station", "barn", "church",
-          "hotel")  # fmt: skip
+ROLES = ("The king", "The queen", "The girl", "The boy", "The nurse", "The farmer", "The thief",
+         "The guest", "The judge", "The clown", "The monk", "The sailor")  # fmt: skip
+PLACES = ("kitchen", "garden", "park", "school", "office", "garage", "library", "market", "station",
+          "barn", "church", "hotel")  # fmt: skip
 JOBS = ("doctor", "teacher", "baker", "driver", "singer", "painter", "pilot", "writer", "lawyer", "dancer")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "pink", "grey", "purple")
 ANIMALS = ("cat", "dog", "bird", "fish", "horse", "rabbit", "duck", "pig", "goat", "cow", "sheep", "frog")
@@ -94,16 +68,18 @@ def _thing(noun: str) -> Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind(PLACES, "{p} is in the {v}", "You can find {p} in the {v}", "Where is {p}?", "Who is in the {v}?",
-         "is {p} in the {v}"),
-    Kind(JOBS, "{p} is a {v}", "{p} works as a {v}", "What is the job of {p}?", "Who is a {v}?", "is {p} a {v}"),
-    Kind(ANIMALS, "{p} has a pet {v}", "The pet of {p} is a {v}", "Which pet does {p} have?", "Who has a pet {v}?",
-         "does {p} have a pet {v}"),
-    Kind(FOODS, "{p} is eating {v}", "The meal of {p} is {v}", "What is {p} eating?", "Who is eating {v}?",
-         "is {p} eating {v}"),
-    Kind(NUMBERS, "{p} has {v} coins", "{p} owns {v} coins", "How many coins does {p} have?", "Who has {v} coins?",
-         "does {p} have {v} coins"),
-    Kind(GAMES, "{p} plays {v}", "The game of {p} is {v}", "What does {p} play?", "Who plays {v}?", "does {p} play {v}"),
+    Kind(PLACES, "{p} is in the {v}", "You can find {p} in the {v}",
+         "Where is {p}?", "Who is in the {v}?", "is {p} in the {v}"),
+    Kind(JOBS, "{p} is a {v}", "{p} works as a {v}",
+         "What is the job of {p}?", "Who is a {v}?", "is {p} a {v}"),
+    Kind(ANIMALS, "{p} has a pet {v}", "The pet of {p} is a {v}",
+         "Which pet does {p} have?", "Who has a pet {v}?", "does {p} have a pet {v}"),
+    Kind(FOODS, "{p} is eating {v}", "The meal of {p} is {v}",
+         "What is {p} eating?", "Who is eating {v}?", "is {p} eating {v}"),
+    Kind(NUMBERS, "{p} has {v} coins", "{p} owns {v} coins",
+         "How many coins does {p} have?", "Who has {v} coins?", "does {p} have {v} coins"),
+    Kind(GAMES, "{p} plays {v}", "The game of {p} is {v}",
+         "What does {p} play?", "Who plays {v}?", "does {p} play {v}"),
     _thing("hat"),
     _thing("bag"),
     _thing("car"),
@@ -187,7 +163,8 @@ def draw_splits(name: str, block: Block, counts: dict[str, int], seed: int) -> S
             drawn = next(blocks, None)
             if drawn is None:
                 raise PreftuneError(
-                    f"the embedded world has fewer than {sum(counts.values())} different rows of {name}: ask for fewer."
+                    f"the embedded world has fewer than {sum(counts.values())} different rows of "
+                    f"{name}: ask for fewer."
                 )
             rows += drawn
         rows = rows[:count]

@@ -1,4 +1,6 @@
-"""What every task has in common: from a row in the hub's columns to a question with candidates and a gold answer."""
+"""What every task has in common: from a row in the hub's columns to a question with candidates and a gold
+answer.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,9 @@ LETTERS = "ABCDE"
 
 @dataclass(frozen=True)
 class Question:
-    """One item: the prompt, its candidate answers and the index of the gold one (`gold_value`: a score, STS-B)."""
+    """One item: the prompt, its candidate answers and the index of the gold one (`gold_value`: a score,
+    STS-B).
+    """
 
     document: str
     task: str
@@ -26,7 +30,8 @@ class Question:
 class Task:
     """A benchmark task; a subclass words the prompt, lists the candidates and finds the gold one.
 
-    `split` is the evaluation split of the prepared data set, `mixes` the training mixes that take the train split, and
+    `split` is the evaluation split of the prepared data set, `mixes` the training mixes that take the train
+    split, and
     tasks of one `group` count as one task in a mix (RACE middle and high).
     """
 
@@ -42,7 +47,9 @@ class Task:
     labels: ClassVar[tuple[str, ...]] = ()
 
     def question(self, row: Row, index: int) -> Question:
-        """Return the question of `row`; a missing column or label and a label out of range are PreftuneErrors."""
+        """Return the question of `row`; a missing column or label and a label out of range are
+        PreftuneErrors.
+        """
         try:
             candidates = self.candidates(row)
             prompt = self.prompt(row)

@@ -8,7 +8,9 @@ from preftune.data.tasks.base import LETTERS, OptionTask, Row, Task
 
 @dataclass(frozen=True)
 class HellaSwag(Task):
-    """Columns ctx, endings, label (an index, in the hub's files a string); the evaluation's form, endings not listed."""
+    """Columns ctx, endings, label (an index, in the hub's files a string); the evaluation's form, endings
+    not listed.
+    """
 
     def prompt(self, row: Row) -> str:
         return f"Continue the text: {row['ctx']}"

@@ -13,4 +13,5 @@ class Qnli(Task):
     labels: ClassVar[tuple[str, ...]] = ("yes", "no")
 
     def prompt(self, row: Row) -> str:
-        return f"Question: {row['question']}\nSentence: {row['sentence']}\nDoes it answer the question? yes or no?"
+        texts = f"Question: {row['question']}\nSentence: {row['sentence']}"
+        return f"{texts}\nDoes it answer the question? yes or no?"

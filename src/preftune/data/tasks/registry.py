@@ -83,7 +83,9 @@ def _build(name: str, row: dict[str, Any], path: Path) -> Task:
 
 
 def find_tasks(names: Iterable[str], path: Path = TASKS_FILE) -> list[Task]:
-    """Return the named tasks in the given order; an unknown name is a PreftuneError with the nearest spelling."""
+    """Return the named tasks in the given order; an unknown name is a PreftuneError with the nearest
+    spelling.
+    """
     tasks = read_tasks(path)
     found = []
     for name in names:

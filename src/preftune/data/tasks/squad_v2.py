@@ -11,7 +11,9 @@ SPAN_WORDS = 3
 
 @dataclass(frozen=True)
 class SquadV2(Task):
-    """Columns id, context, question, answers (text). An unanswerable row's negative is a seeded span of the passage."""
+    """Columns id, context, question, answers (text). An unanswerable row's negative is a seeded span of the
+    passage.
+    """
 
     def prompt(self, row: Row) -> str:
         return f"{row['context']}\nQuestion: {row['question']} If it has no answer, say {UNANSWERABLE}."

@@ -1,4 +1,6 @@
-"""WinoGrande: which of two options fills the blank; a candidate is the option with the rest of the sentence."""
+"""WinoGrande: which of two options fills the blank; a candidate is the option with the rest of the
+sentence.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

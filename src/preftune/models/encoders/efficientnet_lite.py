@@ -141,6 +141,7 @@ class EfficientNetLite(nn.Module):
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:
         """Return `[batch, rows * columns, 1280]` of inputs `[batch, 3, image_size, image_size]`."""
+        batch = batch.contiguous(memory_format=torch.channels_last)  # a fifth faster on a CPU
         features = self.head(self.blocks(self.stem(batch)))  # [batch, 1280, rows, columns]
         return features.flatten(2).transpose(1, 2)
 

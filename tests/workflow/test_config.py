@@ -1,0 +1,187 @@
+"""The config schema, the registries and their error sentences."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preftune.commands.config import describe_run, plan_of
+from preftune.errors import PreftuneError
+from preftune.workflow.config import Config, validate_config
+from preftune.workflow.plan import Plan
+from preftune.workflow.registry import read_runs
+from preftune.workflow.targets import TABLES, Targets, load_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = "scale\trun\tpaper\tstage\tparent\toverrides\tsweep\tseeds\n"
+
+
+def demo() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def change(path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(demo())
+    *parents, last = path.split(".")
+    place = raw
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("dph.alignmet", {}, ["config.yaml", "dph.alignmet", "did you mean alignment?"]),
+        ("dph.sft.training.learning_rat", 1.0, ["dph.sft.training.learning_rat", "did you mean learning_rate?"]),
+        ("dph.sft.training.steps", "sixty", ["dph.sft.training.steps", "'sixty'"]),
+        ("dph.sft.training.steps", 0, ["dph.sft.training.steps", "greater than or equal to 1"]),
+        ("dph.alignment.label_smoothing", 0.5, ["dph.alignment.label_smoothing", "less than 0.5"]),
+        ("dph.alignment.dph", "separabel", ["dph.alignment.dph", "separable"]),
+        ("context_peft.captioning.adapter.kind", "lor", ["context_peft.captioning.adapter.kind", "lora"]),
+        ("scale", "demmo", ["scale", "demo"]),
+        ("scenes", None, ["scenes", "embedded"]),
+    ],
+)
+def test_a_bad_key_is_named_with_its_remedy(path: str, value: Any, words: list[str]) -> None:
+    with pytest.raises(PreftuneError) as error:
+        validate_config(change(path, value), "config.yaml")
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("dph.model", "smollm2-135m-instrukt", ["dph.model", "did you mean smollm2-135m-instruct?"]),
+        ("dph.evaluation.tasks", ["colla"], ["dph.evaluation.tasks", "did you mean cola?"]),
+        ("dph.sft_mix.tasks", ["ultrafedback"], ["dph.sft_mix.tasks", "did you mean ultrafeedback?"]),
+        ("context_peft.captioning.encoder", "efficientnet-lite1", ["encoder", "efficientnet-lite"]),
+        ("context_peft.attention.run", "lora-9", ["no run lora-9"]),
+        ("only", {"runs": "dhp-*"}, ["No run matches dhp-*"]),
+    ],
+)
+def test_an_unknown_name_is_an_error_before_any_job(path: str, value: Any, words: list[str]) -> None:
+    with pytest.raises(PreftuneError) as error:
+        Targets(load_plan(change(path, value), ["config.yaml"])).selected()
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_local_data_need_a_folder() -> None:
+    with pytest.raises(PreftuneError, match="data_root"):
+        validate_config(change("data", "local"), "config.yaml")
+
+
+@pytest.mark.parametrize("scale", ["small-cpu", "small-gpu", "paper"])
+def test_no_scale_inherits_the_demos_sizes(scale: str) -> None:
+    """Each scale's file is complete: taking any size, model or seed away is an error, not a fall-back to the demo."""
+    raw = yaml.safe_load((ROOT / f"config/{scale}.yaml").read_text()) | {"data_root": "tests"}
+    validate_config(raw, scale)
+    for path in ("dph.model", "dph.sft.training.steps", "dph.alignment.training.batch", "dph.evaluation.limit",
+                 "context_peft.captioning.training.steps", "context_peft.model", "results", "threads"):  # fmt: skip
+        poorer = copy.deepcopy(raw)
+        *parents, last = path.split(".")
+        place = poorer
+        for parent in parents:
+            place = place[parent]
+        del place[last]
+        with pytest.raises(PreftuneError, match="missing"):
+            validate_config(poorer, scale)
+    assert "configfile" not in (ROOT / f"config/{scale}.yaml").read_text()
+
+
+def test_scales_never_share_a_results_folder() -> None:
+    files = [ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml")]
+    configs = [yaml.safe_load(path.read_text()) for path in files]
+    folders = [config["results"] for config in configs if "scale" in config]
+    assert len(folders) == 4 and len(set(folders)) == 4
+
+
+def write_runs(tmp_path: Path, *rows: str) -> Path:
+    path = tmp_path / "runs.tsv"
+    path.write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_a_sweep_expands_into_readable_names(tmp_path: Path) -> None:
+    row = 'demo\tdph-sep-eps{label_smoothing}-{pooler}\tdph\talignment\t\t{}\t{"label_smoothing": [0.0, 0.1], "pooler": ["bert", "swiglu_bert"]}\t[0, 1]'
+    runs = read_runs(write_runs(tmp_path, row), "demo")
+    assert list(runs) == ["dph-sep-eps000-bert", "dph-sep-eps000-swiglu-bert", "dph-sep-eps010-bert", "dph-sep-eps010-swiglu-bert"]
+    assert runs["dph-sep-eps010-bert"].overrides == {"label_smoothing": 0.1, "pooler": "bert"}
+    assert runs["dph-sep-eps010-bert"].seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("demo\ta\tdph\tsftt\t\t{}\t{}\t[0]", "did you mean sft"),
+        ("demo\ta\tdph\tsft\tnobody\t{}\t{}\t[0]", "unknown parent nobody"),
+        ("demo\ta\tdph\tsft\t\t{bad\t{}\t[0]", "column overrides is not valid JSON"),
+        ("demo\ta\tdph\tsft\t\t{}\t{}\t[]", "seeds must be"),
+        ('demo\ta\tdph\tsft\t\t{}\t{"lora.rank": [1, 2]}\t[0]', "disagree on rank"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
+    with pytest.raises(PreftuneError, match=words) as error:
+        read_runs(write_runs(tmp_path, row), "demo")
+    assert "runs.tsv, row 2" in str(error.value)
+
+
+def test_a_run_with_an_unknown_override_is_an_error(tmp_path: Path) -> None:
+    path = write_runs(tmp_path, 'demo\tbase\tdph\tbase\t\t{}\t{}\t[0]', 'demo\tsft\tdph\tsft\t\t{"lora.ranks": 4}\t{}\t[0]')
+    with pytest.raises(PreftuneError, match=r"row 3: unknown key lora.ranks: did you mean rank"):
+        Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
+
+
+def test_the_papers_registry_holds_every_run_that_a_cell_names() -> None:
+    import csv
+
+    runs = plan_of("config/paper.yaml").registry
+    with (ROOT / "config/cells.tsv").open(newline="") as stream:
+        named = {row["run"] for row in csv.DictReader(stream, delimiter="\t")} - {""}
+    assert named <= set(runs), named - set(runs)
+
+
+def test_table_1_has_its_thirty_runs() -> None:
+    runs = plan_of("config/paper.yaml").registry
+    kinds = ["ia3", "bitfit", "lora-1", "lora-8", "lora-64"]
+    assert all(f"{kind}-{part}-{context}" in runs for kind in kinds for part in ("a", "f", "af") for context in ("agnostic", "specific"))
+
+
+def test_identity_follows_settings_and_parents_only() -> None:
+    plan = plan_of("config.yaml")
+    same = plan_of("config.yaml")
+    other = load_plan(change("dph.alignment.beta", 0.2), ["config.yaml"])
+    assert plan.train("dph-joint", 0).identity == same.train("dph-joint", 0).identity
+    assert plan.train("dph-joint", 0).identity != other.train("dph-joint", 0).identity
+    assert plan.evaluate_tasks("dph-joint", 0).identity != other.evaluate_tasks("dph-joint", 0).identity
+    assert plan.train("sft", 0).identity == other.train("sft", 0).identity
+    assert plan.train("lora-8-af-specific", 0).identity == other.train("lora-8-af-specific", 0).identity
+    assert plan.tabulate("tabulate_scores", "dph").identity != other.tabulate("tabulate_scores", "dph").identity
+    assert plan.tabulate("tabulate_scores", "context_peft").identity == other.tabulate("tabulate_scores", "context_peft").identity
+
+
+def test_an_evaluation_setting_reruns_no_training() -> None:
+    plan, other = plan_of("config.yaml"), load_plan(change("dph.evaluation.limit", 5), ["config.yaml"])
+    assert plan.train("dph-joint", 0).identity == other.train("dph-joint", 0).identity
+    assert plan.evaluate_tasks("sft", 0).identity != other.evaluate_tasks("sft", 0).identity
+
+
+def test_parts_are_chosen_by_name_or_glob() -> None:
+    chosen = Targets(load_plan(demo() | {"only": {"runs": "dph-*"}}, ["config.yaml"])).selected()
+    assert {path.split("/")[3] for path in chosen} == {"dph-joint", "dph-contrastive"}
+    tables = Targets(load_plan(demo() | {"only": {"tables": "glue,race"}}, ["config.yaml"])).selected()
+    assert {Path(path).name.split(".")[0] for path in tables} == {"glue", "race"}
+    paper = Targets(load_plan(demo() | {"only": {"paper": "context_peft"}}, ["config.yaml"])).selected()
+    assert all("/context_peft/" in path for path in paper)
+    whole = Targets(load_plan(demo(), ["config.yaml"])).selected()
+    assert all(f"results/{paper}/tables/{table}.md" in whole for paper in TABLES for table in TABLES[paper])
+
+
+def test_config_names_the_file_of_each_key() -> None:
+    text = describe_run("config.yaml", "dpo-only")
+    assert "dph: none  # config/runs.tsv, row" in text
+    assert "training.steps: 20  # config.yaml" in text
+    assert "beta: 0.1  # default in src/preftune/settings.py" in text
