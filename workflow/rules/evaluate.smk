@@ -12,6 +12,7 @@ rule evaluate_tasks:
         model=lambda wildcards: ([] if PLAN.run(wildcards.run).stage == "base" else run_folder(wildcards.run, wildcards.seed)),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets),
     output:
+        DPH + "/scores/{run}/seed-{seed}/run.json",
         expand(DPH + "/scores/{{run}}/seed-{{seed}}/{task}.{kind}", task=PLAN.config.dph.evaluation.tasks, kind=["json", "parquet"]),
     log:
         "logs/evaluate_tasks/{run}/seed-{seed}.log",

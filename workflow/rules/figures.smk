@@ -64,7 +64,7 @@ rule plot_task_scores:
     params:
         code=code_digest("plot_task_scores"),
         options=lambda wildcards: PLAN.plot("plot_task_scores", "dph").options(DEVICE),
-        scores=RESULTS + "/dph/scores",
+        scores=lambda wildcards: TARGETS.score_words("dph"),
     threads: 1
     resources:
         mem_mb=1000,
@@ -91,7 +91,7 @@ rule plot_adaptors:
     params:
         code=code_digest("plot_adaptors"),
         options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(DEVICE),
-        scores=RESULTS + "/context_peft/scores",
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,
@@ -118,7 +118,7 @@ rule plot_encoders:
     params:
         code=code_digest("plot_encoders"),
         options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(DEVICE),
-        scores=RESULTS + "/context_peft/scores",
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,
@@ -145,7 +145,7 @@ rule plot_rank_sweep:
     params:
         code=code_digest("plot_rank_sweep"),
         options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(DEVICE),
-        scores=RESULTS + "/context_peft/scores",
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,

@@ -21,7 +21,7 @@ rule tabulate_scores:
     params:
         code=code_digest("tabulate_scores"),
         options=lambda wildcards: PLAN.tabulate("tabulate_scores", wildcards.paper).options(DEVICE),
-        scores=lambda wildcards: f"{RESULTS}/{wildcards.paper}/scores",
+        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     threads: 1
     resources:
         mem_mb=1000,
@@ -36,6 +36,7 @@ rule tabulate_scores:
 rule tabulate_claims:
     input:
         claims="config/claims.tsv",
+        cells="config/cells.tsv",
         scores=lambda wildcards: TARGETS.scores(wildcards.paper),
     output:
         csv=RESULTS + "/{paper}/tables/claims.csv",
@@ -51,14 +52,14 @@ rule tabulate_claims:
     params:
         code=code_digest("tabulate_claims"),
         options=lambda wildcards: PLAN.tabulate("tabulate_claims", wildcards.paper).options(DEVICE),
-        scores=lambda wildcards: f"{RESULTS}/{wildcards.paper}/scores",
+        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     threads: 1
     resources:
         mem_mb=1000,
     message:
         "claims of {wildcards.paper}, tested"
     shell:
-        "python workflow/scripts/tabulate_claims.py --claims {input.claims} --scores {params.scores} "
+        "python workflow/scripts/tabulate_claims.py --claims {input.claims} --cells {input.cells} --scores {params.scores} "
         "--output {output.csv} --markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
         "{params.options} --log {log}"
 
@@ -68,6 +69,8 @@ rule export_report:
         TARGETS.report_inputs(),
         template="workflow/report/report.html.j2",
         deviations="docs/deviations.md",
+        captions=TARGETS.captions(),
+        images=PLAN.raw("context_peft", "coco"),
     output:
         RESULTS + "/report.html",
     log:
@@ -86,5 +89,5 @@ rule export_report:
     message:
         "the report"
     shell:
-        "python workflow/scripts/export_report.py --results {params.results} --output {output} "
-        "{params.options} --log {log}"
+        "python workflow/scripts/export_report.py --results {params.results} --captions {input.captions} "
+        "--images {input.images} --output {output} {params.options} --log {log}"

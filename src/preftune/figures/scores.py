@@ -143,8 +143,8 @@ def draw_task_scores(folders: Sequence[Path], settings: TaskScoreSettings) -> Fi
     items = dict.fromkeys(suites, 0) | dict(counted)
     aid = [
         "Higher is better; bars are 95 % intervals over items (over seeds from three seeds on); a mark "
-        "without a bar has every item right or wrong, where resampling shows no spread. Accuracy is shown for "
-        "all tasks, also for those whose table cell is a correlation."
+        "without a bar has every item right or wrong, where resampling shows no spread. Accuracy is shown "
+        "for all tasks, also for those whose table cell is a correlation."
     ]
     stamp = Stamp(settings.data, settings.scale)
     size = (8.0, 1.1 + 0.42 * len(suites))

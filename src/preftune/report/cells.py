@@ -15,6 +15,8 @@ from preftune.tables.claims_render import format_effect
 from preftune.tables.render import TITLES, describe, format_number, format_published, labels
 
 REMEDY = "make the table again"
+# How the Markdown prints a cell; the report prints it in another way.
+OF_MARKDOWN = ("Published numbers in parentheses", "±")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,11 @@ def view_table(audit: Path, setting: Setting) -> TableView:
     rows, columns = labels(records)
     found = {(record.row, record.column): view_cell(record) for record in records}
     body = [(row, [found.get((row, column)) for column in columns]) for row in rows]
-    notes = [note.rstrip(".") + "." for note in describe(name, records, setting)]
+    notes = [
+        note.rstrip(".") + "."
+        for note in describe(name, records, setting)
+        if not note.startswith(OF_MARKDOWN)
+    ]
     return TableView(
         name, TITLES.get(name, name), columns, body, notes, list_missing(records), is_dirty(audit)
     )
@@ -140,17 +146,29 @@ def list_missing(records: Sequence[CellRecord]) -> list[str]:
     return [f"{row}: {count} of {total[row]} cells" for row, count in missing.items()]
 
 
+def group_thousands(text: str) -> str:
+    """A whole number with its thousands separated; any other text as it is."""
+    return f"{int(text):,}" if text.isdigit() else text
+
+
+def count_seeds(count: int) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def view_claim(record: ClaimRecord) -> ClaimView:
     """The printed form of one claim."""
     verdict, _, reason = record.verdict.partition(": ")
-    count = f"{record.n_items or 'exact'} items, {record.n_seeds} seeds" if record.effect is not None else "–"
-    published = f"{record.published_a} against {record.published_b}" if record.published_a else "–"
+    items = f"{record.n_items} items" if record.n_items else "exact count"
+    count = f"{items}, {count_seeds(record.n_seeds)}" if record.effect is not None else "–"
+    pair = [group_thousands(text) for text in (record.published_a, record.published_b)]
+    published = " against ".join(pair) if record.published_a else "–"
     pairs = [
         ("compared", f"{record.a} − {record.b}" if record.a else ""),
         ("tasks", ", ".join(record.tasks)),
         ("expected", f"first {record.direction} second" if record.a else ""),
         ("statistic", record.statistic),
-        ("needs", f"{record.minimum_seeds} seeds"),
+        ("needs", count_seeds(record.minimum_seeds)),
         ("decided by", record.testable_by),
         ("score files", "\n".join(record.score_files)),
     ]

@@ -22,6 +22,7 @@ def divide(numerator: Array, denominator: Array) -> Array:
 
 
 def accuracy(gold: Array, predicted: Array, draws: Indices) -> Array:
+    """Share of predictions that equal the gold answer."""
     return (gold == predicted)[draws].mean(axis=1)
 
 
@@ -42,6 +43,7 @@ def correlate(x: Array, y: Array) -> Array:
 
 
 def pearson(gold: Array, predicted: Array, draws: Indices) -> Array:
+    """Pearson correlation of predictions and gold values."""
     return correlate(gold[draws], predicted[draws])
 
 
@@ -51,6 +53,7 @@ def matthews(gold: Array, predicted: Array, draws: Indices) -> Array:
 
 
 def spearman(gold: Array, predicted: Array, draws: Indices) -> Array:
+    """Spearman correlation, ranks with ties averaged within each resample."""
     return correlate(rankdata(gold[draws], axis=1), rankdata(predicted[draws], axis=1))
 
 

@@ -46,6 +46,7 @@ def build_records(cells: Sequence[Cell], store: ScoreStore, setting: Setting) ->
 
 
 def measure_leaf(cell: Cell, store: ScoreStore) -> Measure | None:
+    """What stands behind one cell that is not derived, or None when it was not run."""
     if cell.system != "ours":
         return None
     if cell.metric == "paper_parameters":

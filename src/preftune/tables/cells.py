@@ -86,6 +86,7 @@ class Cell:
 
     @property
     def unit(self) -> Unit:
+        """How the cell's metric is shown."""
         return UNITS[self.metric]
 
     @property

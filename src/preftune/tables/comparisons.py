@@ -34,6 +34,7 @@ class System:
 
     @classmethod
     def parse(cls, text: str) -> System:
+        """`run:score` or `run:metric`."""
         return cls(*text.split(":"))
 
 

@@ -39,6 +39,7 @@ class Measure:
 
     @property
     def value(self) -> float:
+        """The mean over seeds."""
         return float(np.mean(list(self.per_seed.values())))
 
 

@@ -27,13 +27,15 @@ _CLOSE = re.compile(r"^<!-- /generated -->\s*$")
 
 def select_files(results: Path) -> list[Path]:
     """Files to publish, relative to the results folder, each once; at least one table must be there."""
-    found = {
+    paths = {
         path.relative_to(results)
         for paper in PAPERS
         for pattern in PATTERNS
         for path in results.glob(pattern.format(paper=paper))
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file()
     }
+    # Steps in progress write below hidden names.
+    found = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
     if not any(path.parent.name == "tables" for path in found):
         raise PreftuneError(f"{results} holds no tables: run `make results` first.")
     return sorted(found)

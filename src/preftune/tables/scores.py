@@ -63,6 +63,7 @@ class ScoreStore:
         self._choices: dict[tuple[Path, str], Choices] = {}
 
     def runs(self) -> set[str]:
+        """Runs that have any score file."""
         return {run for run, _, _ in self._files}
 
     def seeds(self, run: str, name: str) -> list[int]:
@@ -74,6 +75,7 @@ class ScoreStore:
         return sorted({name for one, _, name in self._files if one == run})
 
     def path(self, run: str, seed: int, name: str) -> Path:
+        """The metrics file of one run, seed and task."""
         return self._files[run, seed, name]
 
     def read(self, run: str, seed: int, name: str) -> dict[str, Any]:

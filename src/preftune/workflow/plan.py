@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ _STAGE_SCHEMAS: dict[str, type[Settings]] = {
     "alignment": AlignmentSettings,
     "captioning": CaptioningSection,
 }
+
+
+@cache
+def _file_hash(file: str) -> str:
+    return sha256_file(ROOT / file)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Plan:
             raise PreftuneError(f"{self.config.runs}: no run {name} at scale {self.config.scale}{did_you_mean(name, self.registry)}")
         return self.registry[name]
 
+    @cache
     def settings(self, name: str) -> dict[str, Any]:
         """A run's resolved settings: the defaults of its stage with the row's overrides."""
         run = self.run(name)
@@ -97,6 +103,7 @@ class Plan:
         """Data sets behind the evaluated tasks."""
         return sorted({self.tasks[task]["dataset"] for task in self.config.dph.evaluation.tasks})
 
+    @cache
     def mix_datasets(self, mix: str) -> list[str]:
         """Data sets behind a training mix."""
         names = getattr(self.config.dph, mix).tasks
@@ -123,14 +130,16 @@ class Plan:
         key = (rule, hash_settings(settings), seed, tuple(parent.identity for parent in parents), files)
         if key not in self._jobs:
             parts = [code_digest(rule), settings, seed, self.config.threads, self.config.device]
-            parts += [[parent.identity for parent in parents], [sha256_file(ROOT / file) for file in files]]
+            parts += [[parent.identity for parent in parents], [_file_hash(file) for file in files]]
             identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
             self._jobs[key] = Job(rule, settings, seed, identity)
         return self._jobs[key]
 
+    @cache
     def fetch_model(self, model: str) -> Job:
         return self.job("fetch_model", {"name": model, **self.models[model]["source"]})
 
+    @cache
     def fetch_dataset(self, dataset: str) -> Job:
         kind = "pypi" if self.config.data == "embedded" else "hub"
         source = self.datasets[dataset]["sources"].get(kind)
@@ -151,17 +160,20 @@ class Plan:
             return (self.generate_language_data() if paper == "dph" else self.generate_scenes(),)
         return (self.fetch_dataset(dataset),) if self.config.data == "hub" else ()
 
+    @cache
     def prepare_dataset(self, dataset: str) -> Job:
         settings = self.config.dph.datasets.model_dump()
         return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
                         files=("config/datasets.yaml", "config/tasks.yaml"))  # fmt: skip
 
+    @cache
     def prepare_mix(self, mix: str) -> Job:
         parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
         settings = getattr(self.config.dph, mix).model_dump(mode="json")
         return self.job(f"prepare_{mix}", settings, parents=(*parents, self.fetch_model(self.config.dph.model)),
                         files=("config/tasks.yaml",))  # fmt: skip
 
+    @cache
     def train(self, name: str, seed: int) -> Job:
         """The job that makes a run's model: SFT, alignment, captioning; for a base run the fetched model itself."""
         run, settings = self.run(name), self.settings(name)
@@ -176,15 +188,18 @@ class Plan:
             if settings["dpo"]:
                 parents += (self.compute_reference(run.parent, self.parent_seed(run, seed)),)
             return self.job("train_alignment", settings, seed=seed, parents=parents)
-        encoder = settings.pop("encoder")
+        encoder = settings["encoder"]
+        settings = {key: value for key, value in settings.items() if key != "encoder"}
         parents = (self.fetch_model(self.config.context_peft.model), self.compute_features(encoder), self.prepare_captions())
         return self.job("train_captioner", settings, seed=seed, parents=parents)
 
+    @cache
     def compute_reference(self, run: str, seed: int) -> Job:
         settings = self.config.dph.reference.model_dump()
         parents = (self.train(run, seed), self.prepare_mix("preference_mix"))
         return self.job("compute_reference", settings, parents=parents)
 
+    @cache
     def evaluate_tasks(self, run: str, seed: int) -> Job:
         settings = self.config.dph.evaluation.model_dump(mode="json")
         parents = (self.train(run, seed), *(self.prepare_dataset(name) for name in self.evaluation_datasets))
@@ -196,20 +211,24 @@ class Plan:
         parents = (self.train(run, seed), self.prepare_dataset(dataset))
         return self.job("evaluate_second_opinion", settings, parents=parents, files=("config/tasks.yaml",))
 
+    @cache
     def prepare_captions(self) -> Job:
         settings = self.config.context_peft.captions.model_dump(mode="json")
         return self.job("prepare_captions", settings, parents=self._raw_parents("context_peft", "coco"))
 
+    @cache
     def compute_features(self, encoder: str) -> Job:
         parents = (self.fetch_model(encoder), self.prepare_captions())
         return self.job("compute_features", self.config.context_peft.features.model_dump(), parents=parents)
 
+    @cache
     def caption_step(self, rule: str, run: str, seed: int) -> Job:
         """generate_captions and evaluate_perplexity of one captioner."""
         settings = self.config.context_peft.evaluation.model_dump()
         parents = (self.train(run, seed), self.compute_features(self.encoder(run)), self.prepare_captions())
         return self.job(rule, settings, parents=parents)
 
+    @cache
     def evaluate_captions(self, run: str, seed: int) -> Job:
         return self.job("evaluate_captions", {}, parents=(self.caption_step("generate_captions", run, seed),))
 
@@ -219,6 +238,7 @@ class Plan:
         parents = (self.train(run.name, run.seeds[0]), self.compute_features(self.encoder(run.name)))
         return self.job("compute_attention", settings, parents=parents)
 
+    @cache
     def scores(self, paper: str) -> tuple[Job, ...]:
         """Every score job of one paper."""
         jobs: list[Job] = []

@@ -51,7 +51,15 @@ class Targets:
         return [f"{folder}/{name}" for folder in folders for name in names]
 
     def scores(self, paper: str) -> list[str]:
-        """Score files of every run of a paper."""
+        """What stands for the scores of every run of a paper: one record a folder (dph), one file a record."""
+        names = ("run.json",) if paper == "dph" else ("perplexity.json", "captions.json")
+        folders = [f"{self.results}/{paper}/scores/{run.name}/seed-{seed}" for run in self.plan.runs(paper) for seed in run.seeds]
+        return [f"{folder}/{name}" for folder in folders for name in names]
+
+    def score_words(self, paper: str) -> list[str]:
+        """What a table is given: folders that hold one record (dph), or files with a record each (context_peft)."""
+        if paper == "dph":
+            return [path.removesuffix("/run.json") for path in self.scores(paper)]
         return [path for run in self.plan.runs(paper) for path in self.scores_of(run)]
 
     def models(self, paper: str) -> list[str]:

@@ -33,7 +33,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     """The digests are cached for one process; these tests change files under it."""
-    for function in (code_digest, import_closure, digest._parse, digest._syntax_hash, digest._imported_files, digest._module_files):
+    for function in (code_digest, import_closure, digest._facts, digest._remembered, digest._imported_files, digest._module_files):
         function.cache_clear()
 
 
