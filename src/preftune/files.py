@@ -66,7 +66,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PreftuneError(f"{path} does not exist: run the step that makes it, or `make results`.") from error
+        raise PreftuneError(
+            f"{path} does not exist: run the step that makes it, or `make results`."
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PreftuneError(
             f"{path} is not valid JSON ({error}): delete it and run the step that makes it again."
@@ -82,7 +84,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             for number, line in enumerate(stream, start=1):
                 rows.append(_parse_row(path, number, line))
     except FileNotFoundError as error:
-        raise PreftuneError(f"{path} does not exist: check data_root, or fetch the data set again.") from error
+        raise PreftuneError(
+            f"{path} does not exist: check data_root, or fetch the data set again."
+        ) from error
     except (EOFError, gzip.BadGzipFile) as error:
         raise PreftuneError(
             f"{path} is truncated or not a gzip file (after row {len(rows)}): fetch or copy it again."
@@ -98,7 +102,9 @@ def _parse_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise PreftuneError(f"{path}, row {number} is not UTF-8 text: convert the file to UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise PreftuneError(f"{path}, row {number} is not valid JSON ({error.msg}): repair or fetch it again.") from error
+        raise PreftuneError(
+            f"{path}, row {number} is not valid JSON ({error.msg}): repair or fetch it again."
+        ) from error
     if not isinstance(row, dict):
         raise PreftuneError(f"{path}, row {number} is not a JSON object: each line must be one row {{...}}.")
     return row
@@ -122,7 +128,9 @@ def sha256_file(path: Path) -> str:
 def list_tree(folder: Path) -> list[Path]:
     """Every file below `folder` but its `run.json`, sorted by relative path."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return sorted((path for path in files if path != Path(folder) / "run.json"), key=lambda path: path.as_posix())
+    return sorted(
+        (path for path in files if path != Path(folder) / "run.json"), key=lambda path: path.as_posix()
+    )
 
 
 def sha256_tree(path: Path) -> str:

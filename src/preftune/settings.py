@@ -22,11 +22,15 @@ class TrainingSettings(Settings):
     batch: int = Field(ge=1, description="examples or pairs of one step, over all devices")
     learning_rate: float = Field(gt=0, description="the highest learning rate of the schedule")
     warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up from 0")
-    schedule: Literal["constant", "linear", "cosine"] = Field(default="constant", description="decay after the warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="decay after the warm-up"
+    )
     optimizer: Literal["adam", "adamw"] = Field(default="adamw", description="adam ignores weight_decay")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), strict=False, description="moment decay rates")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay (AdamW)")
-    clip_norm: float | None = Field(default=1.0, gt=0, description="largest global gradient norm; null: no clipping")
+    clip_norm: float | None = Field(
+        default=1.0, gt=0, description="largest global gradient norm; null: no clipping"
+    )
 
 
 class LoraSettings(Settings):
@@ -53,7 +57,9 @@ class MixSettings(Settings):
 
     examples: int = Field(ge=1, description="examples (or pairs) drawn")
     max_tokens: int = Field(ge=8, description="longer examples are skipped and counted")
-    tasks: tuple[str, ...] = Field(strict=False, description="tasks of config/tasks.yaml, or data sets of pairs and dialogues")
+    tasks: tuple[str, ...] = Field(
+        strict=False, description="tasks of config/tasks.yaml, or data sets of pairs and dialogues"
+    )
 
 
 class SftSettings(Settings):
@@ -127,7 +133,9 @@ class CaptionDataSettings(Settings):
 
     splits: dict[Literal["train", "validation", "test"], str]
     limit: dict[Literal["train", "validation", "test"], int] = Field(default_factory=dict)
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1, description="seeded part of train used as validation")
+    validation_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="seeded part of train used as validation"
+    )
 
 
 class FeatureSettings(Settings):

@@ -29,12 +29,22 @@ _TAIL = 20
 def step_parser(doc: str | None) -> argparse.ArgumentParser:
     """An argument parser with the options that every step has."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", default="{}", help="the step's settings: JSON text, or a .json or .yaml file")
+    parser.add_argument(
+        "--settings", default="{}", help="the step's settings: JSON text, or a .json or .yaml file"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default 0)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the bytes of a result can depend on it")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where torch computes")
-    parser.add_argument("--log", type=Path, help="send all output to this file; only progress stays on the terminal")
-    parser.add_argument("--identity", help="identity of this job as the workflow computed it; stored in run.json")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; the bytes of a result can depend on it"
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="where torch computes"
+    )
+    parser.add_argument(
+        "--log", type=Path, help="send all output to this file; only progress stays on the terminal"
+    )
+    parser.add_argument(
+        "--identity", help="identity of this job as the workflow computed it; stored in run.json"
+    )
     return parser
 
 
@@ -77,7 +87,9 @@ class Step:
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(self.arguments.threads)
             seed_everything(self.arguments.seed)
-            self._described = {name: [record.describe_input(path) for path in self._paths(name)] for name in self._inputs}
+            self._described = {
+                name: [record.describe_input(path) for path in self._paths(name)] for name in self._inputs
+            }
         except PreftuneError as error:
             self._fail(str(error))
         return self
@@ -87,7 +99,9 @@ class Step:
         paths = [] if value is None else value if isinstance(value, list) else [value]
         for path in paths:
             if not path.exists():
-                raise PreftuneError(f"--{name.replace('_', '-')}: {path} does not exist; run the step that makes it first.")
+                raise PreftuneError(
+                    f"--{name.replace('_', '-')}: {path} does not exist; run the step that makes it first."
+                )
         return paths
 
     def settings(self, schema: type[S]) -> S:
@@ -99,7 +113,9 @@ class Step:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "(top)"
-            raise PreftuneError(f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings.py.") from error
+            raise PreftuneError(
+                f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings.py."
+            ) from error
         self._settings = settings.model_dump(mode="json")
         return settings
 
@@ -121,7 +137,9 @@ class Step:
         self._warnings.append(sentence)
         print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             try:
                 self._finish()
@@ -147,7 +165,9 @@ class Step:
     def _finish(self) -> None:
         missing = [name for name in self._outputs if not self.out(name).exists()]
         if missing:
-            raise PreftuneError(f"{self.rule} ended without writing {', '.join(missing)}: this is a fault of the script, report it.")
+            raise PreftuneError(
+                f"{self.rule} ended without writing {', '.join(missing)}: this is a fault of the script, report it."
+            )
         declared = {name: Path(getattr(self.arguments, name)) for name in self._outputs}
         described = {name: record.describe_output(self.out(name), declared[name]) for name in self._outputs}
         run = self._record(described)
@@ -159,13 +179,19 @@ class Step:
                 write_json(record.record_path(path), run)
         self._attempts_file().unlink(missing_ok=True)
         seconds = time.monotonic() - self._clock
-        progress.say(f"done   {self._label()} in {progress.format_seconds(seconds)} -> {self._first_output()}")
+        progress.say(
+            f"done   {self._label()} in {progress.format_seconds(seconds)} -> {self._first_output()}"
+        )
 
     def _record(self, outputs: dict[str, Any]) -> dict[str, Any]:
         return {
             "schema": record.SCHEMA,
             "rule": self.rule,
-            "command": ["python", f"workflow/scripts/{self.rule}.py", *map(record.public_argument, self._argv)],
+            "command": [
+                "python",
+                f"workflow/scripts/{self.rule}.py",
+                *map(record.public_argument, self._argv),
+            ],
             "settings": self._settings,
             "settings_sha256": record.hash_settings(self._settings),
             "identity": self.arguments.identity,
@@ -225,7 +251,12 @@ class Step:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _fail(self, sentence: str) -> None:
-        attempt = {"start": self._started, "end": record.now(), "error": sentence, "slurm": record.describe_slurm()}
+        attempt = {
+            "start": self._started,
+            "end": record.now(),
+            "error": sentence,
+            "slurm": record.describe_slurm(),
+        }
         try:
             write_json(self._attempts_file(), [*self._attempts(), attempt])
         except (PreftuneError, OSError):
@@ -234,14 +265,26 @@ class Step:
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         if log is not None:
             tail = log.read_text(errors="replace").splitlines()[-_TAIL:]
-            progress.say("\n".join([f"failed {self._label()}: {sentence}", *(f"    {line}" for line in tail), f"  whole log: {log}"]))
+            progress.say(
+                "\n".join(
+                    [
+                        f"failed {self._label()}: {sentence}",
+                        *(f"    {line}" for line in tail),
+                        f"  whole log: {log}",
+                    ]
+                )
+            )
         sys.exit(1)
 
 
 def _read_settings(path: Path) -> Any:
     if not path.is_file():
-        raise PreftuneError(f"--settings: {path} is neither JSON text nor a file: give {{...}} or an existing .json or .yaml.")
+        raise PreftuneError(
+            f"--settings: {path} is neither JSON text nor a file: give {{...}} or an existing .json or .yaml."
+        )
     try:
         return yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise PreftuneError(f"--settings: {path} is not valid YAML ({error.__class__.__name__}): correct it.") from error
+        raise PreftuneError(
+            f"--settings: {path} is not valid YAML ({error.__class__.__name__}): correct it."
+        ) from error

@@ -42,7 +42,9 @@ def test_makes_every_table_figure_and_the_report(finished: subprocess.CompletedP
     assert "<table" in (RESULTS / "report.html").read_text()
 
 
-def test_one_line_a_finished_step_and_nothing_else_of_snakemake(finished: subprocess.CompletedProcess[str]) -> None:
+def test_one_line_a_finished_step_and_nothing_else_of_snakemake(
+    finished: subprocess.CompletedProcess[str],
+) -> None:
     output = finished.stdout + finished.stderr
     assert output.count("done   train_") == 4
     assert "Execute 1 jobs" not in output

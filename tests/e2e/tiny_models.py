@@ -19,7 +19,13 @@ def make_tiny_models(folder: Path = FOLDER) -> None:
     tiny_language_model(folder / "tiny-language")
     torch.manual_seed(0)
     config = Swinv2Config(
-        image_size=64, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4, mlp_ratio=2.0
+        image_size=64,
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1],
+        num_heads=[2, 2],
+        window_size=4,
+        mlp_ratio=2.0,
     )
     Swinv2Model(config).save_pretrained(folder / "tiny-encoder")
 

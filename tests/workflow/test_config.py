@@ -36,7 +36,11 @@ def change(path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "words"),
     [
         ("dph.alignmet", {}, ["config.yaml", "dph.alignmet", "did you mean alignment?"]),
-        ("dph.sft.training.learning_rat", 1.0, ["dph.sft.training.learning_rat", "did you mean learning_rate?"]),
+        (
+            "dph.sft.training.learning_rat",
+            1.0,
+            ["dph.sft.training.learning_rat", "did you mean learning_rate?"],
+        ),
         ("dph.sft.training.steps", "sixty", ["dph.sft.training.steps", "'sixty'"]),
         ("dph.sft.training.steps", 0, ["dph.sft.training.steps", "greater than or equal to 1"]),
         ("dph.alignment.label_smoothing", 0.5, ["dph.alignment.label_smoothing", "less than 0.5"]),
@@ -108,7 +112,12 @@ def write_runs(tmp_path: Path, *rows: str) -> Path:
 def test_a_sweep_expands_into_readable_names(tmp_path: Path) -> None:
     row = 'demo\tdph-sep-eps{label_smoothing}-{pooler}\tdph\talignment\t\t{}\t{"label_smoothing": [0.0, 0.1], "pooler": ["bert", "swiglu_bert"]}\t[0, 1]'
     runs = read_runs(write_runs(tmp_path, row), "demo")
-    assert list(runs) == ["dph-sep-eps000-bert", "dph-sep-eps000-swiglu-bert", "dph-sep-eps010-bert", "dph-sep-eps010-swiglu-bert"]
+    assert list(runs) == [
+        "dph-sep-eps000-bert",
+        "dph-sep-eps000-swiglu-bert",
+        "dph-sep-eps010-bert",
+        "dph-sep-eps010-swiglu-bert",
+    ]
     assert runs["dph-sep-eps010-bert"].overrides == {"label_smoothing": 0.1, "pooler": "bert"}
     assert runs["dph-sep-eps010-bert"].seeds == (0, 1)
 
@@ -130,7 +139,9 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
 
 
 def test_a_run_with_an_unknown_override_is_an_error(tmp_path: Path) -> None:
-    path = write_runs(tmp_path, 'demo\tbase\tdph\tbase\t\t{}\t{}\t[0]', 'demo\tsft\tdph\tsft\t\t{"lora.ranks": 4}\t{}\t[0]')
+    path = write_runs(
+        tmp_path, "demo\tbase\tdph\tbase\t\t{}\t{}\t[0]", 'demo\tsft\tdph\tsft\t\t{"lora.ranks": 4}\t{}\t[0]'
+    )
     with pytest.raises(PreftuneError, match=r"row 3: unknown key lora.ranks: did you mean rank"):
         Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
 
@@ -147,7 +158,12 @@ def test_the_papers_registry_holds_every_run_that_a_cell_names() -> None:
 def test_table_1_has_its_thirty_runs() -> None:
     runs = plan_of("config/paper.yaml").registry
     kinds = ["ia3", "bitfit", "lora-1", "lora-8", "lora-64"]
-    assert all(f"{kind}-{part}-{context}" in runs for kind in kinds for part in ("a", "f", "af") for context in ("agnostic", "specific"))
+    assert all(
+        f"{kind}-{part}-{context}" in runs
+        for kind in kinds
+        for part in ("a", "f", "af")
+        for context in ("agnostic", "specific")
+    )
 
 
 def test_identity_follows_settings_and_parents_only() -> None:
@@ -159,8 +175,13 @@ def test_identity_follows_settings_and_parents_only() -> None:
     assert plan.evaluate_tasks("dph-joint", 0).identity != other.evaluate_tasks("dph-joint", 0).identity
     assert plan.train("sft", 0).identity == other.train("sft", 0).identity
     assert plan.train("lora-8-af-specific", 0).identity == other.train("lora-8-af-specific", 0).identity
-    assert plan.tabulate("tabulate_scores", "dph").identity != other.tabulate("tabulate_scores", "dph").identity
-    assert plan.tabulate("tabulate_scores", "context_peft").identity == other.tabulate("tabulate_scores", "context_peft").identity
+    assert (
+        plan.tabulate("tabulate_scores", "dph").identity != other.tabulate("tabulate_scores", "dph").identity
+    )
+    assert (
+        plan.tabulate("tabulate_scores", "context_peft").identity
+        == other.tabulate("tabulate_scores", "context_peft").identity
+    )
 
 
 def test_an_evaluation_setting_reruns_no_training() -> None:

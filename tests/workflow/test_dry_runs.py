@@ -27,7 +27,14 @@ def snakemake(*words: str) -> subprocess.CompletedProcess[str]:
 def test_dry_run_builds_the_whole_dag(config: str) -> None:
     done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", config, *SCALES[config])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    for rule in ("train_sft", "train_alignment", "train_captioner", "evaluate_tasks", "tabulate_claims", "export_report"):
+    for rule in (
+        "train_sft",
+        "train_alignment",
+        "train_captioner",
+        "evaluate_tasks",
+        "tabulate_claims",
+        "export_report",
+    ):
         assert re.search(rf"^{rule}\s+\d+$", done.stdout, re.M), rule
 
 

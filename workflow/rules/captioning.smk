@@ -14,13 +14,13 @@ rule compute_features:
         RESULTS + "/timings/compute_features/{encoder}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("compute_features"),
-        options=options("compute_features", "encoder"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("compute_features"),
+        options=options("compute_features", "encoder"),
     message:
         "encode every image once with {wildcards.encoder}"
     shell:
@@ -32,7 +32,9 @@ rule compute_features:
 rule train_captioner:
     input:
         base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        features=lambda wildcards: CAPTIONING
+        + "/features/"
+        + PLAN.encoder(wildcards.run),
         captions=CAPTIONING + "/data/captions",
     output:
         directory(CAPTIONING + "/models/{run}/seed-{seed}"),
@@ -42,13 +44,13 @@ rule train_captioner:
         RESULTS + "/timings/train_captioner/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("train_captioner"),
-        options=options("train", "run", "seed"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("train_captioner"),
+        options=options("train", "run", "seed"),
     message:
         "train the captioner {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -60,7 +62,9 @@ rule train_captioner:
 rule generate_captions:
     input:
         base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        features=lambda wildcards: CAPTIONING
+        + "/features/"
+        + PLAN.encoder(wildcards.run),
         captions=CAPTIONING + "/data/captions",
         model=CAPTIONING + "/models/{run}/seed-{seed}",
     output:
@@ -71,13 +75,15 @@ rule generate_captions:
         RESULTS + "/timings/generate_captions/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("generate_captions"),
-        options=lambda wildcards: PLAN.caption_step("generate_captions", wildcards.run, int(wildcards.seed)).options(DEVICE),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("generate_captions"),
+        options=lambda wildcards: PLAN.caption_step(
+            "generate_captions", wildcards.run, int(wildcards.seed)
+        ).options(DEVICE),
     message:
         "caption the test images with {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -90,7 +96,9 @@ rule generate_captions:
 rule evaluate_perplexity:
     input:
         base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: CAPTIONING + "/features/" + PLAN.encoder(wildcards.run),
+        features=lambda wildcards: CAPTIONING
+        + "/features/"
+        + PLAN.encoder(wildcards.run),
         captions=CAPTIONING + "/data/captions",
         model=CAPTIONING + "/models/{run}/seed-{seed}",
     output:
@@ -102,13 +110,15 @@ rule evaluate_perplexity:
         RESULTS + "/timings/evaluate_perplexity/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("evaluate_perplexity"),
-        options=lambda wildcards: PLAN.caption_step("evaluate_perplexity", wildcards.run, int(wildcards.seed)).options(DEVICE),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("evaluate_perplexity"),
+        options=lambda wildcards: PLAN.caption_step(
+            "evaluate_perplexity", wildcards.run, int(wildcards.seed)
+        ).options(DEVICE),
     message:
         "caption perplexity of {wildcards.run}, seed {wildcards.seed}, with the image and with a blank one"
     shell:
@@ -130,12 +140,12 @@ rule evaluate_captions:
         RESULTS + "/timings/evaluate_captions/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/caption-metrics.yaml"
-    params:
-        code=code_digest("evaluate_captions"),
-        options=options("evaluate_captions", "run", "seed"),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("evaluate_captions"),
+        options=options("evaluate_captions", "run", "seed"),
     message:
         "BLEU, METEOR, ROUGE-L and CIDEr of {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -158,13 +168,13 @@ rule compute_attention:
         RESULTS + "/timings/compute_attention.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("compute_attention"),
-        options=options("compute_attention"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("compute_attention"),
+        options=options("compute_attention"),
     message:
         "attention of caption words over image positions"
     shell:

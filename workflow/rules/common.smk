@@ -68,7 +68,10 @@ def options(method, *names):
     """The job's settings, seed, device and identity as words of a command line, for the rule's wildcards."""
 
     def of(wildcards):
-        values = [int(wildcards[name]) if name == "seed" else wildcards[name] for name in names]
+        values = [
+            int(wildcards[name]) if name == "seed" else wildcards[name]
+            for name in names
+        ]
         return getattr(PLAN, method)(*values).options(DEVICE)
 
     return of

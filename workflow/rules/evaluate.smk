@@ -9,26 +9,34 @@ def model_option(wildcards, input):
 rule evaluate_tasks:
     input:
         base=model_folder(PLAN.config.dph.model),
-        model=lambda wildcards: ([] if PLAN.run(wildcards.run).stage == "base" else run_folder(wildcards.run, wildcards.seed)),
+        model=lambda wildcards: (
+            []
+            if PLAN.run(wildcards.run).stage == "base"
+            else run_folder(wildcards.run, wildcards.seed)
+        ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets),
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
-        expand(DPH + "/scores/{{run}}/seed-{{seed}}/{task}.{kind}", task=PLAN.config.dph.evaluation.tasks, kind=["json", "parquet"]),
+        expand(
+            DPH + "/scores/{{run}}/seed-{{seed}}/{task}.{kind}",
+            task=PLAN.config.dph.evaluation.tasks,
+            kind=["json", "parquet"],
+        ),
     log:
         "logs/evaluate_tasks/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_tasks/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        gpu=GPU,
     params:
         code=code_digest("evaluate_tasks"),
         options=options("evaluate_tasks", "run", "seed"),
         model=model_option,
         folder=subpath(output[0], parent=True),
-    threads: PLAN.config.threads
-    resources:
-        mem_mb=3000,
-        gpu=GPU,
     message:
         "score {wildcards.run}, seed {wildcards.seed}, on every task"
     shell:
@@ -42,7 +50,9 @@ rule evaluate_second_opinion:
     input:
         base=model_folder(PLAN.config.dph.model),
         model=DPH + "/models/{run}/seed-{seed}",
-        dataset=lambda wildcards: DPH + "/data/" + PLAN.tasks[PLAN.config.dph.second_opinion.task]["dataset"],
+        dataset=lambda wildcards: DPH
+        + "/data/"
+        + PLAN.tasks[PLAN.config.dph.second_opinion.task]["dataset"],
     output:
         DPH + "/second_opinion/{run}/seed-{seed}.json",
     log:
@@ -51,13 +61,13 @@ rule evaluate_second_opinion:
         RESULTS + "/timings/evaluate_second_opinion/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/lm-eval.yaml"
-    params:
-        code=code_digest("evaluate_second_opinion"),
-        options=options("evaluate_second_opinion", "run", "seed"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("evaluate_second_opinion"),
+        options=options("evaluate_second_opinion", "run", "seed"),
     message:
         "lm-eval's own scores of {wildcards.run}, seed {wildcards.seed}, compared with ours"
     shell:

@@ -10,12 +10,12 @@ rule fetch_model:
         RESULTS + "/timings/fetch_model/{model}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("fetch_model"),
-        options=options("fetch_model", "model"),
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        code=code_digest("fetch_model"),
+        options=options("fetch_model", "model"),
     message:
         "fetch and verify the model {wildcards.model}"
     shell:
@@ -24,19 +24,24 @@ rule fetch_model:
 
 rule fetch_dataset:
     output:
-        directory(RESOURCES + "/data/" + ("packages" if PLAN.config.data == "embedded" else "hub") + "/{dataset}"),
+        directory(
+            RESOURCES
+            + "/data/"
+            + ("packages" if PLAN.config.data == "embedded" else "hub")
+            + "/{dataset}"
+        ),
     log:
         "logs/fetch_dataset/{dataset}.log",
     benchmark:
         RESULTS + "/timings/fetch_dataset/{dataset}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("fetch_dataset"),
-        options=options("fetch_dataset", "dataset"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("fetch_dataset"),
+        options=options("fetch_dataset", "dataset"),
     message:
         "fetch and verify the data set {wildcards.dataset}"
     shell:

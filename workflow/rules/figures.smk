@@ -11,12 +11,14 @@ rule plot_loss_landscape:
         RESULTS + "/timings/plot_loss_landscape.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_loss_landscape"),
-        options=lambda wildcards: PLAN.plot("plot_loss_landscape", "dph").options(DEVICE),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_loss_landscape"),
+        options=lambda wildcards: PLAN.plot("plot_loss_landscape", "dph").options(
+            DEVICE
+        ),
     message:
         "figure: the losses and their optimal margins"
     shell:
@@ -36,12 +38,14 @@ rule plot_training_curves:
         RESULTS + "/timings/plot_training_curves/{paper}.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_training_curves"),
-        options=lambda wildcards: PLAN.plot("plot_training_curves", wildcards.paper).options(DEVICE),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_training_curves"),
+        options=lambda wildcards: PLAN.plot(
+            "plot_training_curves", wildcards.paper
+        ).options(DEVICE),
     message:
         "figure: training curves of {wildcards.paper}"
     shell:
@@ -61,13 +65,13 @@ rule plot_task_scores:
         RESULTS + "/timings/plot_task_scores.tsv"
     conda:
         "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
     params:
         code=code_digest("plot_task_scores"),
         options=lambda wildcards: PLAN.plot("plot_task_scores", "dph").options(DEVICE),
         scores=lambda wildcards: TARGETS.score_words("dph"),
-    threads: 1
-    resources:
-        mem_mb=1000,
     message:
         "figure: accuracy of every system on every task"
     shell:
@@ -88,13 +92,15 @@ rule plot_adaptors:
         RESULTS + "/timings/plot_adaptors.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_adaptors"),
-        options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(DEVICE),
-        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_adaptors"),
+        options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by adaptor"
     shell:
@@ -115,13 +121,15 @@ rule plot_encoders:
         RESULTS + "/timings/plot_encoders.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_encoders"),
-        options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(DEVICE),
-        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_encoders"),
+        options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by encoder"
     shell:
@@ -142,13 +150,15 @@ rule plot_rank_sweep:
         RESULTS + "/timings/plot_rank_sweep.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_rank_sweep"),
-        options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(DEVICE),
-        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_rank_sweep"),
+        options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by rank"
     shell:
@@ -170,12 +180,14 @@ rule plot_attention:
         RESULTS + "/timings/plot_attention.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_attention"),
-        options=lambda wildcards: PLAN.plot("plot_attention", "context_peft").options(DEVICE),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_attention"),
+        options=lambda wildcards: PLAN.plot("plot_attention", "context_peft").options(
+            DEVICE
+        ),
     message:
         "figure: where caption words look"
     shell:
@@ -196,12 +208,14 @@ rule plot_gallery:
         RESULTS + "/timings/plot_gallery.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("plot_gallery"),
-        options=lambda wildcards: PLAN.plot("plot_gallery", "context_peft").options(DEVICE),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_gallery"),
+        options=lambda wildcards: PLAN.plot("plot_gallery", "context_peft").options(
+            DEVICE
+        ),
     message:
         "figure: images with their captions"
     shell:

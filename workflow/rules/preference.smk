@@ -16,22 +16,24 @@ rule train_alignment:
         reference=reference_folder,
     output:
         directory(DPH + "/models/{run}/seed-{seed}"),
-    wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("dph", "alignment")) or "none",
     log:
         "logs/train_alignment/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/train_alignment/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(run.name for run in PLAN.runs("dph", "alignment")) or "none",
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("train_alignment"),
-        options=options("train", "run", "seed"),
-        reference=lambda wildcards, input: f"--reference {input.reference}" if input.reference else "",
     threads: PLAN.config.threads
     resources:
         mem_mb=4000,
         gpu=GPU,
+    params:
+        code=code_digest("train_alignment"),
+        options=options("train", "run", "seed"),
+        reference=lambda wildcards, input: (
+            f"--reference {input.reference}" if input.reference else ""
+        ),
     message:
         "align {wildcards.run}, seed {wildcards.seed}"
     shell:

@@ -12,12 +12,12 @@ rule generate_language_data:
         RESULTS + "/timings/generate_language_data.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("generate_language_data"),
-        options=options("generate_language_data"),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("generate_language_data"),
+        options=options("generate_language_data"),
     message:
         "write the embedded language data"
     shell:
@@ -35,12 +35,12 @@ rule generate_scenes:
         RESULTS + "/timings/generate_scenes.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("generate_scenes"),
-        options=options("generate_scenes"),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("generate_scenes"),
+        options=options("generate_scenes"),
     message:
         "draw the embedded scenes and their captions"
     shell:
@@ -60,12 +60,12 @@ rule prepare_dataset:
         RESULTS + "/timings/prepare_dataset/{dataset}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("prepare_dataset"),
-        options=options("prepare_dataset", "dataset"),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("prepare_dataset"),
+        options=options("prepare_dataset", "dataset"),
     message:
         "check and prepare {wildcards.dataset}"
     shell:
@@ -86,12 +86,12 @@ rule prepare_sft_mix:
         RESULTS + "/timings/prepare_sft_mix.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("prepare_sft_mix"),
-        options=lambda wildcards: PLAN.prepare_mix("sft_mix").options(DEVICE),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("prepare_sft_mix"),
+        options=lambda wildcards: PLAN.prepare_mix("sft_mix").options(DEVICE),
     message:
         "draw and tokenise the SFT mix"
     shell:
@@ -102,7 +102,9 @@ rule prepare_sft_mix:
 
 rule prepare_preference_mix:
     input:
-        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("preference_mix")),
+        datasets=expand(
+            DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("preference_mix")
+        ),
         tokenizer=model_folder(PLAN.config.dph.model),
     output:
         directory(DPH + "/data/preference-mix"),
@@ -112,12 +114,12 @@ rule prepare_preference_mix:
         RESULTS + "/timings/prepare_preference_mix.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("prepare_preference_mix"),
-        options=lambda wildcards: PLAN.prepare_mix("preference_mix").options(DEVICE),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("prepare_preference_mix"),
+        options=lambda wildcards: PLAN.prepare_mix("preference_mix").options(DEVICE),
     message:
         "draw and tokenise the preference pairs"
     shell:
@@ -137,12 +139,12 @@ rule prepare_captions:
         RESULTS + "/timings/prepare_captions.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("prepare_captions"),
-        options=options("prepare_captions"),
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code_digest("prepare_captions"),
+        options=options("prepare_captions"),
     message:
         "check the images and their captions"
     shell:

@@ -7,21 +7,21 @@ rule train_sft:
         data=DPH + "/data/sft-mix",
     output:
         directory(DPH + "/models/{run}/seed-{seed}"),
-    wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("dph", "sft")) or "none",
     log:
         "logs/train_sft/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/train_sft/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(run.name for run in PLAN.runs("dph", "sft")) or "none",
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("train_sft"),
-        options=options("train", "run", "seed"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("train_sft"),
+        options=options("train", "run", "seed"),
     message:
         "fine-tune {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -43,13 +43,13 @@ rule compute_reference:
         RESULTS + "/timings/compute_reference/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    params:
-        code=code_digest("compute_reference"),
-        options=options("compute_reference", "run", "seed"),
     threads: PLAN.config.threads
     resources:
         mem_mb=3000,
         gpu=GPU,
+    params:
+        code=code_digest("compute_reference"),
+        options=options("compute_reference", "run", "seed"),
     message:
         "reference log-probabilities of {wildcards.run}, seed {wildcards.seed}"
     shell:

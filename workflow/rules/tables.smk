@@ -10,21 +10,23 @@ rule tabulate_scores:
         markdown=RESULTS + "/{paper}/tables/{table}.md",
         latex=RESULTS + "/{paper}/tables/{table}.tex",
         audit=RESULTS + "/{paper}/tables/{table}.audit.json",
-    wildcard_constraints:
-        table="(?!claims)[a-z0-9_]+",
     log:
         "logs/tabulate_scores/{paper}/{table}.log",
     benchmark:
         RESULTS + "/timings/tabulate_scores/{paper}-{table}.tsv"
+    wildcard_constraints:
+        table="(?!claims)[a-z0-9_]+",
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("tabulate_scores"),
-        options=lambda wildcards: PLAN.tabulate("tabulate_scores", wildcards.paper).options(DEVICE),
-        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("tabulate_scores"),
+        options=lambda wildcards: PLAN.tabulate(
+            "tabulate_scores", wildcards.paper
+        ).options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     message:
         "table {wildcards.table} of {wildcards.paper}"
     shell:
@@ -49,13 +51,15 @@ rule tabulate_claims:
         RESULTS + "/timings/tabulate_claims/{paper}.tsv"
     conda:
         "../../envs/tables.yaml"
-    params:
-        code=code_digest("tabulate_claims"),
-        options=lambda wildcards: PLAN.tabulate("tabulate_claims", wildcards.paper).options(DEVICE),
-        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("tabulate_claims"),
+        options=lambda wildcards: PLAN.tabulate(
+            "tabulate_claims", wildcards.paper
+        ).options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     message:
         "claims of {wildcards.paper}, tested"
     shell:
@@ -79,13 +83,13 @@ rule export_report:
         RESULTS + "/timings/export_report.tsv"
     conda:
         "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
     params:
         code=code_digest("export_report"),
         options=lambda wildcards: PLAN.report().options(DEVICE),
         results=RESULTS,
-    threads: 1
-    resources:
-        mem_mb=1000,
     message:
         "the report"
     shell:

@@ -1,6 +1,7 @@
 """Export tables, figures, gallery, run times and deviations as one HTML file that needs nothing else.
 
-Inputs: a results folder; with --captions and --images, the gallery's captions as text beside each image. Output: the report.
+Inputs: a results folder; with --captions and --images, the gallery's captions as text.
+Output: the report.
 """
 
 import _repo

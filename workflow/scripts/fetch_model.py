@@ -17,7 +17,9 @@ from preftune.step import Step, step_parser
 
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the model, e.g. resources/models/NAME")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the model, e.g. resources/models/NAME"
+    )
     with Step.start(parser, argv, rule="fetch_model") as step:
         source = step.settings(ModelSource)
         with tempfile.TemporaryDirectory() as scratch:

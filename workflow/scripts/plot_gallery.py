@@ -1,4 +1,6 @@
-"""Draw test images with their generated captions and one reference each. Inputs: captions files, images. Outputs: the figure as PNG and PDF.
+"""Draw test images with their generated captions and one reference each.
+
+Inputs: captions files, images. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

@@ -1,4 +1,6 @@
-"""Draw the loss landscapes of the separable and the contrastive DPH loss (DPH paper, Figure 1). No inputs. Outputs: the figure as PNG and PDF.
+"""Draw the loss landscapes of the separable and the contrastive DPH loss (DPH paper, Figure 1).
+
+No inputs. Outputs: the figure as PNG and PDF.
 """
 
 import _repo  # noqa: F401

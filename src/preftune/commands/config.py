@@ -28,7 +28,9 @@ def describe_run(configfile: str, name: str) -> str:
     run = plan.run(name)
     raw = read_yaml(ROOT / configfile)
     given = flatten(raw[run.paper].get(run.stage, {})) if run.stage != "base" else {}
-    lines = [f"# run {name}: paper {run.paper}, stage {run.stage}, parent {run.parent or 'none'}, seeds {list(run.seeds)} (config/{run.source})"]
+    lines = [
+        f"# run {name}: paper {run.paper}, stage {run.stage}, parent {run.parent or 'none'}, seeds {list(run.seeds)} (config/{run.source})"
+    ]
     for key, value in flatten(plan.settings(name)).items():
         if key in run.overrides:
             source = f"config/{run.source}"

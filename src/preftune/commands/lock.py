@@ -31,7 +31,9 @@ def closure(roots: list[str], known: dict[str, metadata.Distribution]) -> set[st
     """Names of the roots and of everything that they require in this environment."""
     missing = [root for root in roots if canonicalize_name(Requirement(root).name) not in known]
     if missing:
-        raise PreftuneError(f"{', '.join(missing)} are not installed: run `make test` once, then `make lock`.")
+        raise PreftuneError(
+            f"{', '.join(missing)} are not installed: run `make test` once, then `make lock`."
+        )
     seen: dict[str, set[str]] = {}
     waiting = [Requirement(root) for root in roots]
     while waiting:
@@ -60,13 +62,18 @@ def write_locks(root: Path) -> list[Path]:
     direct = [line for line in lines if line and not line.startswith("#")]
     runtime = closure(direct, known)
     everything = closure([*direct, *DEV], known)
-    head = "# Exact versions of everything that the pipeline runs with (Python 3.11); written by `make lock`.\n"
+    head = (
+        "# Exact versions of everything that the pipeline runs with (Python 3.11); written by `make lock`.\n"
+    )
     written = {root / "requirements.txt": head + _body(pin(name) for name in runtime)}
     head = "# What tests and linting add to requirements.txt; written by `make lock`.\n-r requirements.txt\n"
     written[root / "requirements-dev.txt"] = head + _body(pin(name) for name in everything - runtime)
     for environment, packages in ENVIRONMENTS.items():
         needed = sorted((pin(name) for name in closure(list(packages), known)), key=str.lower)
-        content = {"channels": ["conda-forge", "nodefaults"], "dependencies": ["python=3.11.7", "pip=25.3", {"pip": needed}]}
+        content = {
+            "channels": ["conda-forge", "nodefaults"],
+            "dependencies": ["python=3.11.7", "pip=25.3", {"pip": needed}],
+        }
         text = f"# One environment of a kind of step; written by `make lock` from requirements.txt.\n{yaml.safe_dump(content, sort_keys=False)}"
         written[root / "envs" / f"{environment}.yaml"] = text
     for path, text in written.items():

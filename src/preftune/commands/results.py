@@ -46,8 +46,13 @@ def run(arguments: list[str]) -> int:
         locks = ROOT / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
             # We hold our own lock, so the run that left these is gone.
-            subprocess.run(["snakemake", "--cores", "1", "--unlock", *_config_words(arguments)], cwd=ROOT, capture_output=True, check=False)
-        return _run_quietly(["snakemake", *arguments, "--rerun-incomplete", *_QUIET])
+            subprocess.run(
+                ["snakemake", "--cores", "1", "--unlock", *_config_words(arguments)],
+                cwd=ROOT,
+                capture_output=True,
+                check=False,
+            )
+        return _run_quietly(["snakemake", "--rerun-incomplete", *_QUIET, *arguments])
 
 
 def _run_quietly(command: list[str]) -> int:

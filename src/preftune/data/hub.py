@@ -29,7 +29,9 @@ def find_shards(snapshot: Path, configuration: str | None, split: str) -> list[P
     """Parquet shards of one split, in order: in the configuration's folder, in `data/`, or at the top."""
     for folder in (configuration, "data", "."):
         if folder is not None:
-            shards = sorted((snapshot / folder).glob(f"{split}-*.parquet")) or sorted((snapshot / folder).glob(f"{split}.parquet"))
+            shards = sorted((snapshot / folder).glob(f"{split}-*.parquet")) or sorted(
+                (snapshot / folder).glob(f"{split}.parquet")
+            )
             if shards:
                 return shards
     return []

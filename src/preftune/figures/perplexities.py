@@ -9,6 +9,7 @@ from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import bootstrap_perplexities
 from preftune.stats.intervals import cell_interval
 from preftune.tables.cells import read_cells
+from preftune.tables.measures import IMAGES
 from preftune.tables.scores import REMEDY, ScoreStore, stack
 
 CONTEXTS = ("agnostic", "specific")
@@ -60,7 +61,7 @@ def _read_run(store: ScoreStore, run: str) -> Perplexity:
     losses = [found for seed in seeds if (found := store.losses(run, seed, _NAME)) is not None]
     sums = ([found.nll for found in losses], [found.tokens for found in losses])
     replicates = (
-        bootstrap_perplexities(stack(sums[0]), stack(sums[1]), _NAME) if len(losses) == len(seeds) else None
+        bootstrap_perplexities(stack(sums[0]), stack(sums[1]), IMAGES) if len(losses) == len(seeds) else None
     )
     interval, _ = cell_interval(values, replicates)
     low, high = interval or (mean, mean)

@@ -33,7 +33,9 @@ def convert_gguf(path: Path, output: Path) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     for marker in ("<|im_start|>", "<|im_end|>"):
         if len(tokenizer.encode(marker, add_special_tokens=False)) != 1:
-            raise PreftuneError(f"The tokenizer of {path.name} lacks the special token {marker}: choose a ChatML model.")
+            raise PreftuneError(
+                f"The tokenizer of {path.name} lacks the special token {marker}: choose a ChatML model."
+            )
     fields = {key: value for key, value in loaded.config.to_dict().items()
               if key not in ("quantization_config", "_name_or_path", "dtype", "torch_dtype")}  # fmt: skip
     model = type(loaded)(type(loaded.config)(**fields))

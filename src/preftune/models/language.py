@@ -13,7 +13,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise PreftuneError("device is cuda but no CUDA device is visible: ask for a GPU, or set device: cpu.")
+        raise PreftuneError(
+            "device is cuda but no CUDA device is visible: ask for a GPU, or set device: cpu."
+        )
     return torch.device(name)
 
 
@@ -29,10 +31,15 @@ def load_language_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal LM and its tokenizer from a `transformers` folder, in eval mode; nothing is asked of a hub."""
     if not (Path(folder) / "config.json").is_file():
-        raise PreftuneError(f"{folder} holds no config.json: it must be a transformers model folder (see fetch_model).")
+        raise PreftuneError(
+            f"{folder} holds no config.json: it must be a transformers model folder (see fetch_model)."
+        )
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise PreftuneError(f"{folder} cannot be loaded as a causal language model ({error}): fetch it again.") from error
-    return model.to(device).eval(), tokenizer
+        raise PreftuneError(
+            f"{folder} cannot be loaded as a causal language model ({error}): fetch it again."
+        ) from error
+    model.to(device)  # type: ignore[arg-type]
+    return model.eval(), tokenizer

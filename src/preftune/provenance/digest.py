@@ -36,7 +36,9 @@ def import_closure(rule: str) -> tuple[Path, ...]:
     """Every file of `src/` and `workflow/scripts/` that the rule's script imports, itself included, sorted."""
     script = SCRIPTS / f"{rule}.py"
     if not script.is_file():
-        raise PreftuneError(f"Rule {rule} has no script {script.relative_to(ROOT)}: scripts carry the name of their rule.")
+        raise PreftuneError(
+            f"Rule {rule} has no script {script.relative_to(ROOT)}: scripts carry the name of their rule."
+        )
     seen: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -93,7 +95,9 @@ def _read_facts(path: Path) -> tuple[str, list[str]]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(node):
+        if isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ) and _has_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest(), names
 

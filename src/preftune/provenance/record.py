@@ -31,7 +31,11 @@ def record_path(output: Path) -> Path:
 def public_path(path: Path | str) -> str:
     """A path relative to the checkout, or `external:<name>`: records hold no absolute path."""
     absolute = Path(os.path.abspath(path))
-    return absolute.relative_to(ROOT).as_posix() if absolute.is_relative_to(ROOT) else f"external:{absolute.name}"
+    return (
+        absolute.relative_to(ROOT).as_posix()
+        if absolute.is_relative_to(ROOT)
+        else f"external:{absolute.name}"
+    )
 
 
 def public_argument(argument: str) -> str:
@@ -57,7 +61,11 @@ def describe_input(path: Path) -> dict[str, Any]:
 
 def describe_output(path: Path, declared: Path) -> dict[str, Any]:
     """Declared path, content hash, size and, for a folder, the hash of every file."""
-    files = {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)} if path.is_dir() else {}
+    files = (
+        {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)}
+        if path.is_dir()
+        else {}
+    )
     return {"path": public_path(declared), "sha256": sha256_tree(path), "bytes": _size(path), "files": files}
 
 
@@ -106,7 +114,11 @@ def describe_hardware(device: str) -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
     gpu = None
     torch = sys.modules.get("torch")

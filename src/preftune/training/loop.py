@@ -21,7 +21,9 @@ LossOf = Callable[[list[int]], tuple[Tensor, dict[str, float]]]
 def epoch_order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
     """Indices of each step's examples: a fresh seeded permutation per epoch, cut into full batches, cycled."""
     if count < 1:
-        raise PreftuneError("The training data hold no example: check the mix's counts of skipped and dropped rows.")
+        raise PreftuneError(
+            "The training data hold no example: check the mix's counts of skipped and dropped rows."
+        )
     generator = np.random.default_rng(seed)
     stream: list[int] = []
     while len(stream) < batch * steps:

@@ -95,9 +95,13 @@ def validate_config(raw: dict[str, Any], source: str) -> Config:
     """Check a raw config; the error names the key, its file and the nearest valid spelling."""
     config = validate(Config, raw, source)
     if config.data == "embedded" and (config.language_data is None or config.scenes is None):
-        raise PreftuneError(f"{source}: data is embedded, so the keys language_data and scenes must give its size.")
+        raise PreftuneError(
+            f"{source}: data is embedded, so the keys language_data and scenes must give its size."
+        )
     if config.data == "local" and not config.data_root:
-        raise PreftuneError(f"{source}: data is local, so the key data_root must name a folder (--config data_root=FOLDER).")
+        raise PreftuneError(
+            f"{source}: data is local, so the key data_root must name a folder (--config data_root=FOLDER)."
+        )
     return config
 
 
@@ -113,9 +117,13 @@ def validate(schema: type[M], raw: dict[str, Any], source: str) -> M:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             known = _keys_at(schema, first["loc"][:-1])
-            raise PreftuneError(f"{source}: unknown key {key}{did_you_mean(str(first['loc'][-1]), known)}") from error
+            raise PreftuneError(
+                f"{source}: unknown key {key}{did_you_mean(str(first['loc'][-1]), known)}"
+            ) from error
         if first["type"] == "missing":
-            raise PreftuneError(f"{source}: the key {key} is missing: add it (see {schema.__name__}).") from error
+            raise PreftuneError(
+                f"{source}: the key {key} is missing: add it (see {schema.__name__})."
+            ) from error
         message = first["msg"][0].lower() + first["msg"][1:]
         raise PreftuneError(f"{source}: key {key}: {message} (found {first['input']!r}).") from error
 

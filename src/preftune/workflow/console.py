@@ -21,7 +21,9 @@ def say(text: str) -> None:
 def announce_plan(plan: Plan, targets: Targets) -> None:
     """Scale, data, runs, and where results go."""
     config = plan.config
-    say(f"preftune: scale {config.scale}, data {plan.label}, {len(plan.registry)} runs, results in {targets.results}/")
+    say(
+        f"preftune: scale {config.scale}, data {plan.label}, {len(plan.registry)} runs, results in {targets.results}/"
+    )
 
 
 def summarise_results(plan: Plan, targets: Targets) -> None:
@@ -37,7 +39,9 @@ def summarise_results(plan: Plan, targets: Targets) -> None:
     report = ROOT / folder / "report.html"
     if report.is_file():
         say(f"report: {folder}/report.html (open it in a browser)")
-    say(f"finished in {format_seconds(time.monotonic() - _started)}; time and memory of each rule: {folder}/timings/")
+    say(
+        f"finished in {format_seconds(time.monotonic() - _started)}; time and memory of each rule: {folder}/timings/"
+    )
 
 
 def explain_log(log: str) -> None:
@@ -45,4 +49,6 @@ def explain_log(log: str) -> None:
     text = Path(log).read_text(errors="replace") if log and Path(log).is_file() else ""
     rules = sorted(set(re.findall(r"Error in rule (\w+)", text)))
     what = f"step {', '.join(rules)} failed" if rules else "the workflow stopped"
-    say(f"\nerror: {what}; what was finished is kept, the same command continues from there. Whole log: {log}")
+    say(
+        f"\nerror: {what}; what was finished is kept, the same command continues from there. Whole log: {log}"
+    )

@@ -11,7 +11,6 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
@@ -66,12 +65,18 @@ class Plan:
 
     def runs(self, paper: str, *stages: str) -> list[Run]:
         """Runs of one paper, in the registry's order, optionally only of some stages."""
-        return [run for run in self.registry.values() if run.paper == paper and (not stages or run.stage in stages)]
+        return [
+            run
+            for run in self.registry.values()
+            if run.paper == paper and (not stages or run.stage in stages)
+        ]
 
     def run(self, name: str) -> Run:
         """One run by name."""
         if name not in self.registry:
-            raise PreftuneError(f"{self.config.runs}: no run {name} at scale {self.config.scale}{did_you_mean(name, self.registry)}")
+            raise PreftuneError(
+                f"{self.config.runs}: no run {name} at scale {self.config.scale}{did_you_mean(name, self.registry)}"
+            )
         return self.registry[name]
 
     @cache
@@ -144,7 +149,9 @@ class Plan:
         kind = "pypi" if self.config.data == "embedded" else "hub"
         source = self.datasets[dataset]["sources"].get(kind)
         if source is None:
-            raise PreftuneError(f"config/datasets.yaml: {dataset} has no source of kind {kind}: set data: local and data_root.")
+            raise PreftuneError(
+                f"config/datasets.yaml: {dataset} has no source of kind {kind}: set data: local and data_root."
+            )
         files = self.datasets[dataset]["sources"].get("files", {}) if kind == "hub" else {}
         return self.job("fetch_dataset", {"name": dataset, "kind": kind, "files": files, **source})
 
@@ -180,17 +187,21 @@ class Plan:
         if run.stage == "base":
             return self.fetch_model(self.config.dph.model)
         if run.stage == "sft":
-            parents = (self.fetch_model(self.config.dph.model), self.prepare_mix("sft_mix"))
-            return self.job("train_sft", settings, seed=seed, parents=parents)
+            sources = (self.fetch_model(self.config.dph.model), self.prepare_mix("sft_mix"))
+            return self.job("train_sft", settings, seed=seed, parents=sources)
         if run.stage == "alignment":
             parent = self.train(run.parent, self.parent_seed(run, seed))
-            parents = (parent, self.prepare_mix("preference_mix"))
+            parents: tuple[Job, ...] = (parent, self.prepare_mix("preference_mix"))
             if settings["dpo"]:
                 parents += (self.compute_reference(run.parent, self.parent_seed(run, seed)),)
             return self.job("train_alignment", settings, seed=seed, parents=parents)
         encoder = settings["encoder"]
         settings = {key: value for key, value in settings.items() if key != "encoder"}
-        parents = (self.fetch_model(self.config.context_peft.model), self.compute_features(encoder), self.prepare_captions())
+        parents = (
+            self.fetch_model(self.config.context_peft.model),
+            self.compute_features(encoder),
+            self.prepare_captions(),
+        )
         return self.job("train_captioner", settings, seed=seed, parents=parents)
 
     @cache
@@ -247,25 +258,36 @@ class Plan:
                 if paper == "dph":
                     jobs.append(self.evaluate_tasks(run.name, seed))
                 else:
-                    jobs += [self.caption_step("evaluate_perplexity", run.name, seed), self.evaluate_captions(run.name, seed)]
+                    jobs += [
+                        self.caption_step("evaluate_perplexity", run.name, seed),
+                        self.evaluate_captions(run.name, seed),
+                    ]
         return tuple(jobs)
 
     def tabulate(self, rule: str, paper: str) -> Job:
         """A table of one paper."""
         settings = {"paper": paper, "scale": self.config.scale, "data": self.label,
                     "runs": [run.name for run in self.runs(paper)]}  # fmt: skip
-        return self.job(rule, settings, parents=self.scores(paper), files=("config/cells.tsv", "config/claims.tsv"))
+        return self.job(
+            rule, settings, parents=self.scores(paper), files=("config/cells.tsv", "config/claims.tsv")
+        )
 
     def plot(self, rule: str, paper: str, *parents: Job) -> Job:
         """A figure of one paper."""
-        settings = {"scale": self.config.scale, "data": self.label, "runs": [run.name for run in self.runs(paper)]}
+        settings = {
+            "scale": self.config.scale,
+            "data": self.label,
+            "runs": [run.name for run in self.runs(paper)],
+        }
         return self.job(rule, settings, parents=parents or self.scores(paper), files=("config/cells.tsv",))
 
     def report(self) -> Job:
         """The report over everything."""
         parents = (*self.scores("dph"), *self.scores("context_peft"))
         settings = {"scale": self.config.scale, "data": self.label}
-        return self.job("export_report", settings, parents=parents, files=("config/cells.tsv", "config/claims.tsv"))
+        return self.job(
+            "export_report", settings, parents=parents, files=("config/cells.tsv", "config/claims.tsv")
+        )
 
     # --- checks -----------------------------------------------------------------------------------------------
 
@@ -279,11 +301,19 @@ class Plan:
 
     def _check(self) -> None:
         """Every name that the config and the registry use must exist; every run's settings must be valid."""
-        for key, model in (("dph.model", self.config.dph.model), ("context_peft.model", self.config.context_peft.model)):
+        for key, model in (
+            ("dph.model", self.config.dph.model),
+            ("context_peft.model", self.config.context_peft.model),
+        ):
             self._known(f"{self.source}: key {key}", "model", model, self.models)
         for key in ("sft_mix", "preference_mix"):
             for name in getattr(self.config.dph, key).tasks:
-                self._known(f"{self.source}: key dph.{key}.tasks", "task or data set", name, {**self.tasks, **self.datasets})
+                self._known(
+                    f"{self.source}: key dph.{key}.tasks",
+                    "task or data set",
+                    name,
+                    {**self.tasks, **self.datasets},
+                )
         for task in (*self.config.dph.evaluation.tasks, self.config.dph.second_opinion.task):
             self._known(f"{self.source}: key dph.evaluation.tasks", "task", task, self.tasks)
         for run in self.registry.values():
@@ -300,7 +330,9 @@ class Plan:
         """Existing outputs whose record holds another identity than the plan: made by other code, settings or data."""
         found = []
         for path, job in outputs.items():
-            record = ROOT / path / "run.json" if (ROOT / path).is_dir() else (ROOT / path).with_suffix(".run.json")
+            record = (
+                ROOT / path / "run.json" if (ROOT / path).is_dir() else (ROOT / path).with_suffix(".run.json")
+            )
             if record.is_file() and json.loads(record.read_text()).get("identity") != job.identity:
                 found.append(path)
         return found

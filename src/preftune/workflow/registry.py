@@ -42,11 +42,15 @@ def read_runs(path: Path, scale: str) -> dict[str, Run]:
             if row["scale"] == scale:
                 for run in _expand(row, f"{path.name}, row {number}"):
                     if run.name in runs:
-                        raise PreftuneError(f"{run.source}: run {run.name} stands twice at scale {scale}: rename one.")
+                        raise PreftuneError(
+                            f"{run.source}: run {run.name} stands twice at scale {scale}: rename one."
+                        )
                     runs[run.name] = run
     for run in runs.values():
         if run.parent and run.parent not in runs:
-            raise PreftuneError(f"{run.source}: run {run.name} has an unknown parent {run.parent}{did_you_mean(run.parent, runs)}")
+            raise PreftuneError(
+                f"{run.source}: run {run.name} has an unknown parent {run.parent}{did_you_mean(run.parent, runs)}"
+            )
     return runs
 
 
@@ -62,7 +66,9 @@ def _expand(row: dict[str, str], source: str) -> list[Run]:
     for values in itertools.product(*(_values(source, key, sweep[key]) for key in sweep)):
         chosen = dict(zip(sweep, values, strict=True))
         name = _name(row["run"], chosen, source)
-        expanded.append(Run(name, row["paper"], row["stage"], row["parent"], overrides | chosen, seeds, source))
+        expanded.append(
+            Run(name, row["paper"], row["stage"], row["parent"], overrides | chosen, seeds, source)
+        )
     return expanded
 
 
@@ -76,9 +82,13 @@ def _json(row: dict[str, str], column: str, kind: type, source: str) -> Any:
     try:
         value = json.loads(row[column] or "{}")
     except json.JSONDecodeError as error:
-        raise PreftuneError(f"{source}: column {column} is not valid JSON ({error.msg}): correct it.") from error
+        raise PreftuneError(
+            f"{source}: column {column} is not valid JSON ({error.msg}): correct it."
+        ) from error
     if not isinstance(value, kind):
-        raise PreftuneError(f"{source}: column {column} must be a JSON {'object' if kind is dict else 'list'}.")
+        raise PreftuneError(
+            f"{source}: column {column} must be a JSON {'object' if kind is dict else 'list'}."
+        )
     return value
 
 
@@ -87,7 +97,9 @@ def _name(template: str, chosen: dict[str, Any], source: str) -> str:
     words = {key.rsplit(".", 1)[-1]: _word(value) for key, value in chosen.items()}
     missing = set(_PLACEHOLDER.findall(template)) ^ set(words)
     if missing:
-        raise PreftuneError(f"{source}: the run's name {template} and its sweep disagree on {', '.join(sorted(missing))}: name each swept key once.")
+        raise PreftuneError(
+            f"{source}: the run's name {template} and its sweep disagree on {', '.join(sorted(missing))}: name each swept key once."
+        )
     return _PLACEHOLDER.sub(lambda match: words[match.group(1)], template)
 
 
@@ -95,18 +107,26 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return f"{round(value * 100):03d}" if value >= 0.01 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+        return (
+            f"{round(value * 100):03d}"
+            if value >= 0.01 or value == 0
+            else f"{value:.0e}".replace("e-0", "e-")
+        )
     return str(value).lower().replace("_", "-")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping; a damaged file is an error that names it."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
     except FileNotFoundError as error:
         raise PreftuneError(f"{path} does not exist: restore it from git.") from error
     except yaml.YAMLError as error:
-        raise PreftuneError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): correct it.") from error
+        raise PreftuneError(
+            f"{path} is not valid YAML ({str(error).splitlines()[0]}): correct it."
+        ) from error
     if not isinstance(content, dict):
         raise PreftuneError(f"{path} must be a mapping of names.")
     return content

@@ -26,7 +26,11 @@ def load_plan(raw: dict[str, Any], files: list[str]) -> Plan:
     """The validated plan of a raw config; `files` are the config files that Snakemake read, for the error messages."""
     source = files[-1] if files else "config"
     path = Path(source)
-    name = path.relative_to(ROOT).as_posix() if path.is_absolute() and path.is_relative_to(ROOT) else path.as_posix()
+    name = (
+        path.relative_to(ROOT).as_posix()
+        if path.is_absolute() and path.is_relative_to(ROOT)
+        else path.as_posix()
+    )
     return Plan(validate_config(dict(raw), name), name)
 
 
@@ -45,7 +49,11 @@ class Targets:
         """Score files of a run, for every seed."""
         folders = [f"{self.results}/{run.paper}/scores/{run.name}/seed-{seed}" for seed in run.seeds]
         if run.paper == "dph":
-            names = [f"{task}.{kind}" for task in self.plan.config.dph.evaluation.tasks for kind in ("json", "parquet")]
+            names = [
+                f"{task}.{kind}"
+                for task in self.plan.config.dph.evaluation.tasks
+                for kind in ("json", "parquet")
+            ]
         else:
             names = [f"{name}.{kind}" for name in ("perplexity", "captions") for kind in ("json", "parquet")]
         return [f"{folder}/{name}" for folder in folders for name in names]
@@ -53,7 +61,11 @@ class Targets:
     def scores(self, paper: str) -> list[str]:
         """What stands for the scores of every run of a paper: one record a folder (dph), one file a record."""
         names = ("run.json",) if paper == "dph" else ("perplexity.json", "captions.json")
-        folders = [f"{self.results}/{paper}/scores/{run.name}/seed-{seed}" for run in self.plan.runs(paper) for seed in run.seeds]
+        folders = [
+            f"{self.results}/{paper}/scores/{run.name}/seed-{seed}"
+            for run in self.plan.runs(paper)
+            for seed in run.seeds
+        ]
         return [f"{folder}/{name}" for folder in folders for name in names]
 
     def score_words(self, paper: str) -> list[str]:
@@ -79,7 +91,11 @@ class Targets:
 
     def figures(self, paper: str) -> list[str]:
         """Files of a paper's figures."""
-        return [f"{self.results}/{paper}/figures/{figure}.{kind}" for figure in FIGURES[paper] for kind in ("png", "pdf")]
+        return [
+            f"{self.results}/{paper}/figures/{figure}.{kind}"
+            for figure in FIGURES[paper]
+            for kind in ("png", "pdf")
+        ]
 
     def second_opinions(self) -> list[str]:
         """lm-eval's comparison with our scorer, for the SFT runs."""
@@ -102,7 +118,11 @@ class Targets:
         if only.tables:
             known = [table for paper in papers for table in TABLES[paper]]
             wanted = set(self.plan.selected(only.tables, known, "table"))
-            return [file for paper in papers for file in self.tables(paper, [t for t in TABLES[paper] if t in wanted])]
+            return [
+                file
+                for paper in papers
+                for file in self.tables(paper, [t for t in TABLES[paper] if t in wanted])
+            ]
         if only.paper:
             return [*self.tables(only.paper), *self.figures(only.paper)]
         return [f"{self.results}/report.html", *self.report_inputs()]

@@ -33,7 +33,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     """The digests are cached for one process; these tests change files under it."""
-    for function in (code_digest, import_closure, digest._facts, digest._remembered, digest._imported_files, digest._module_files):
+    for function in (
+        code_digest,
+        import_closure,
+        digest._facts,
+        digest._remembered,
+        digest._imported_files,
+        digest._module_files,
+    ):
         function.cache_clear()
 
 
@@ -45,7 +52,12 @@ def present() -> str:
 def test_closure_follows_imports_inside_functions(checkout: Path) -> None:
     present()
     names = [path.relative_to(checkout).as_posix() for path in import_closure("train_toy")]
-    assert names == ["src/preftune/__init__.py", "src/preftune/a.py", "src/preftune/b.py", "workflow/scripts/train_toy.py"]
+    assert names == [
+        "src/preftune/__init__.py",
+        "src/preftune/a.py",
+        "src/preftune/b.py",
+        "workflow/scripts/train_toy.py",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +67,9 @@ def test_closure_follows_imports_inside_functions(checkout: Path) -> None:
         ("src/preftune/unused.py", "x = 2\n"),
     ],
 )
-def test_comments_docstrings_layout_and_unused_modules_do_not_count(checkout: Path, file: str, text: str) -> None:
+def test_comments_docstrings_layout_and_unused_modules_do_not_count(
+    checkout: Path, file: str, text: str
+) -> None:
     before = present()
     (checkout / file).write_text(text)
     assert present() == before

@@ -31,7 +31,9 @@ def make_wheel(folder: Path) -> Path:
         archive.writestr("toy/data/a.yml", "a: 1")
         archive.writestr("toy/data/b.yml", "b: 2")
         archive.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("toy-1.0.dist-info/RECORD", "")
     return wheel
 
@@ -67,7 +69,7 @@ def test_a_folder_of_a_wheel(tmp_path: Path, registry: None) -> None:
 
 @pytest.mark.parametrize("field", ["wheel_sha256", "member_sha256"])
 def test_a_wrong_hash_is_refused(tmp_path: Path, registry: None, field: str) -> None:
-    with pytest.raises(PreftuneError, match="has sha256 .* the registry in config/ says 0000"):
+    with pytest.raises(PreftuneError, match=r"has sha256 .* the registry in config/ says 0000"):
         fetching.fetch_source(source(tmp_path, **{field: "0" * 64}), tmp_path / "scratch", "model")
 
 
@@ -84,7 +86,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     table = pa.table({"sentence": ["a b", "c"], "label": [1, 0], "idx": [0, 1]})
     for shard in (0, 1):
         pq.write_table(table, repository / f"cola/train-0000{shard}-of-00002.parquet")
-    files = {path.relative_to(repository).as_posix(): path.read_bytes() for path in repository.rglob("*.parquet")}
+    files = {
+        path.relative_to(repository).as_posix(): path.read_bytes() for path in repository.rglob("*.parquet")
+    }
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -96,11 +100,17 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         def answer(self) -> None:
             path = self.path.split("?")[0]
             if path.startswith("/api/datasets/org/glue/tree"):
-                listing = [{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in files.items()]
+                listing = [
+                    {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                    for name, data in files.items()
+                ]
                 return self.send(json.dumps(listing).encode(), "application/json")
             if path.startswith("/api/datasets/org/glue"):
                 siblings = [{"rfilename": name} for name in files]
-                return self.send(json.dumps({"id": "org/glue", "sha": COMMIT, "siblings": siblings}).encode(), "application/json")
+                return self.send(
+                    json.dumps({"id": "org/glue", "sha": COMMIT, "siblings": siblings}).encode(),
+                    "application/json",
+                )
             name = path.removeprefix(f"/datasets/org/glue/resolve/{COMMIT}/")
             if name in files:
                 return self.send(files[name], "application/octet-stream")

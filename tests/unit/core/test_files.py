@@ -42,7 +42,9 @@ def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
         files.read_jsonl(tmp_path / "x.jsonl.gz")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "x.txt"
     files.atomic_write_text(target, "old")
 

@@ -37,7 +37,9 @@ def test_success_leaves_the_output_with_its_record(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_failure_keeps_the_old_output_and_notes_the_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_keeps_the_old_output_and_notes_the_attempt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_step(tmp_path, write_folder)
 
     def fail(step: Step) -> None:
@@ -88,7 +90,9 @@ def test_settings_are_strict_and_may_be_a_file(tmp_path: Path, capsys: pytest.Ca
     assert "bach" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "workflow/scripts").glob("[a-z]*.py")))
+@pytest.mark.parametrize(
+    "script", sorted(path.name for path in (ROOT / "workflow/scripts").glob("[a-z]*.py"))
+)
 def test_every_script_has_help_that_explains_its_inputs(script: str) -> None:
     """Read from the source, since starting thirty interpreters would cost a minute; two are started for real below."""
     text = (ROOT / "workflow/scripts" / script).read_text()

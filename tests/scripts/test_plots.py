@@ -1,0 +1,149 @@
+"""The command lines of the figures and the report on synthetic inputs: sizes, bytes, one-sentence errors."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from preftune.step import Step
+from tests.unit.figures import synthetic
+
+CELLS = str(Path(__file__).parents[2] / "config" / "cells.tsv")
+STAMP = {"scale": "demo", "data": "embedded"}
+
+
+@pytest.fixture(autouse=True)
+def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the notes of failed attempts out of the checkout."""
+    monkeypatch.setattr(Step, "_attempts_file", lambda self: tmp_path / "attempts.json")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Command lines without outputs, by script."""
+    root = tmp_path_factory.mktemp("inputs")
+    files = synthetic.write_images(root / "images", 4)
+    captions = synthetic.write_captions(root / "captions", "lora-8-af-specific", files)
+    archive, index = synthetic.write_attention(root / "attention", files, images=2)
+    synthetic.write_captioners(root / "perplexity")
+    synthetic.write_systems(root / "scores")
+    models = [str(path) for path in synthetic.write_models(root / "models")]
+    cells = ["--cells", CELLS, "--scores", str(root / "perplexity")]
+    return {
+        "plot_loss_landscape": ["--settings", json.dumps({**STAMP, "epsilons": [0.1]})],
+        "plot_training_curves": ["--models", *models],
+        "plot_task_scores": ["--scores", str(root / "scores")],
+        "plot_adaptors": cells,
+        "plot_encoders": cells,
+        "plot_rank_sweep": cells,
+        "plot_attention": [
+            "--attention",
+            str(archive),
+            "--images",
+            str(root / "images"),
+            "--index",
+            str(index),
+        ],
+        "plot_gallery": ["--captions", str(captions), "--images", str(root / "images")],
+    }
+
+
+def draw(script: str, words: list[str], folder: Path) -> tuple[Path, Path]:
+    """Run one script in this process; returns its PNG and PDF."""
+    png, pdf = folder / "figure.png", folder / "figure.pdf"
+    settings = [] if "--settings" in words else ["--settings", json.dumps(STAMP)]
+    importlib.import_module(script).main([*words, *settings, "--output", str(png), "--pdf", str(pdf)])
+    return png, pdf
+
+
+# Width and least height in pixels, at 150 dots per inch.
+SIZES = {
+    "plot_loss_landscape": (780, 840),
+    "plot_training_curves": (1950, 1230),
+    "plot_task_scores": (1200, 1200),
+    "plot_adaptors": (1650, 660),
+    "plot_encoders": (1650, 660),
+    "plot_rank_sweep": (1425, 570),
+    "plot_attention": (1447, 585),
+    "plot_gallery": (1740, 400),
+}
+
+
+@pytest.mark.parametrize("script", SIZES)
+def test_figure_has_its_size_and_records(script: str, inputs: dict[str, list[str]], tmp_path: Path) -> None:
+    png, pdf = draw(script, inputs[script], tmp_path)
+    with Image.open(png) as image:
+        assert image.size[0] == SIZES[script][0]
+        assert image.size[1] >= SIZES[script][1]
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 20
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in pdf.read_bytes()
+    assert json.loads((tmp_path / "figure.run.json").read_text())["rule"] == script
+
+
+@pytest.mark.parametrize("script", ["plot_rank_sweep", "plot_adaptors", "plot_gallery"])
+def test_same_inputs_give_the_same_bytes(script: str, inputs: dict[str, list[str]], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = draw(script, inputs[script], tmp_path / "a"), draw(script, inputs[script], tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_captioning_runs_alone_give_one_panel(tmp_path: Path) -> None:
+    models = [str(synthetic.write_metrics(tmp_path, run)) for run in ("none", "ia3-af-specific")]
+    png, _ = draw("plot_training_curves", ["--models", *models], tmp_path)
+    with Image.open(png) as image:
+        assert image.size[0] == 1200
+
+
+def test_nothing_run_is_said_not_an_error(tmp_path: Path) -> None:
+    for script in ("plot_adaptors", "plot_rank_sweep"):
+        draw(script, ["--cells", CELLS], tmp_path)
+
+
+def break_input(script: str, words: list[str], folder: Path) -> list[str]:
+    """The command line with its first input replaced by an empty file, or by a folder without scores."""
+    empty = folder / "run" / "seed-0.jsonl"
+    empty.parent.mkdir(exist_ok=True)
+    empty.write_bytes(b"")
+    place = {"plot_training_curves": empty.parent, "plot_task_scores": folder, "plot_gallery": empty}
+    return [words[0], str(place.get(script, empty)), *words[2:]]
+
+
+@pytest.mark.parametrize("script", [name for name in SIZES if name != "plot_loss_landscape"])
+def test_empty_or_missing_input_is_one_sentence(
+    script: str, inputs: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = inputs[script] if script != "plot_training_curves" else inputs[script][:2]
+    for broken in (break_input(script, words, tmp_path), [words[0], str(tmp_path / "absent"), *words[2:]]):
+        with pytest.raises(SystemExit) as stop:
+            draw(script, broken, tmp_path)
+        assert stop.value.code == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and lines[0].endswith(".")
+        assert not (tmp_path / "figure.png").exists()
+
+
+def test_unknown_setting_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        draw("plot_loss_landscape", ["--settings", json.dumps({**STAMP, "epsilon": [0.1]})], tmp_path)
+    assert "key epsilon" in capsys.readouterr().err
+
+
+def test_report_is_exported(inputs: dict[str, list[str]], tmp_path: Path) -> None:
+    figures = tmp_path / "results" / "dph" / "figures"
+    figures.mkdir(parents=True)
+    png, _ = draw("plot_loss_landscape", inputs["plot_loss_landscape"], tmp_path)
+    png.rename(figures / "loss_landscape.png")
+    words = ["--results", str(tmp_path / "results"), *inputs["plot_gallery"], "--settings", json.dumps(STAMP)]
+    output = tmp_path / "results" / "report.html"
+    module = importlib.import_module("export_report")
+    module.main([*words, "--output", str(output)])
+    first = output.read_bytes()
+    assert first.count(b"data:image/png;base64,") == 1 + 4
+    record = json.loads(output.with_suffix(".run.json").read_text())
+    assert any(entry["path"].endswith("loss_landscape.png") for entry in record["inputs"]["files"])
+    module.main([*words, "--output", str(output)])
+    assert output.read_bytes() == first
