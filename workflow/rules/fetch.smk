@@ -8,6 +8,7 @@ rule fetch_model:
         "logs/fetch_model/{model}.log",
     benchmark:
         RESULTS + "/timings/fetch_model/{model}.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1

@@ -22,6 +22,7 @@ rule train_alignment:
         RESULTS + "/timings/train_alignment/{run}/seed-{seed}.tsv"
     wildcard_constraints:
         run="|".join(run.name for run in PLAN.runs("dph", "alignment")) or "none",
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads

@@ -84,6 +84,7 @@ rule prepare_sft_mix:
         "logs/prepare_sft_mix.log",
     benchmark:
         RESULTS + "/timings/prepare_sft_mix.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1

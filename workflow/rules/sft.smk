@@ -13,6 +13,7 @@ rule train_sft:
         RESULTS + "/timings/train_sft/{run}/seed-{seed}.tsv"
     wildcard_constraints:
         run="|".join(run.name for run in PLAN.runs("dph", "sft")) or "none",
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
@@ -41,6 +42,7 @@ rule compute_reference:
         "logs/compute_reference/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/compute_reference/{run}/seed-{seed}.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads

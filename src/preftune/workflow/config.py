@@ -139,7 +139,7 @@ def _keys_at(schema: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Field names of the model that lies at `location` below `schema`."""
     for name in location:
         field = schema.model_fields.get(str(name))
-        models = [kind for kind in _model_types(field.annotation)] if field else []
+        models = _model_types(field.annotation) if field else []
         if not models:
             return []
         schema = models[0]
