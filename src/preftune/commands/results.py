@@ -1,6 +1,7 @@
 """Run the workflow for a person: one at a time, a lock that a crash left is opened, and nothing but progress is shown."""
 
 import fcntl
+import itertools
 import os
 import re
 import subprocess
@@ -8,9 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
+from preftune.workflow.outputs import find_stale
 
 _LOCK = ROOT / "scratch" / "results.lock"
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
@@ -43,16 +49,20 @@ def hold_lock(path: Path) -> Iterator[None]:
 def run(arguments: list[str]) -> int:
     """Run Snakemake with `arguments`; returns its exit code."""
     with hold_lock(_LOCK):
+        words = _config_words(arguments)
         locks = ROOT / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
             # We hold our own lock, so the run that left these is gone.
             subprocess.run(
-                ["snakemake", "--cores", "1", "--unlock", *_config_words(arguments)],
+                ["snakemake", "--cores", "1", "--unlock", *words],
                 cwd=ROOT,
                 capture_output=True,
                 check=False,
             )
-        return _run_quietly(["snakemake", "--rerun-incomplete", *_QUIET, *arguments])
+        # Snakemake compares with its own metadata, which may be lost; the records beside the outputs are not.
+        stale = find_stale(plan_of(words[-1] if words else "config.yaml", _config_values(arguments)))
+        forced = ["--forcerun", *stale] if stale else []
+        return _run_quietly(["snakemake", "--rerun-incomplete", *forced, *_QUIET, *arguments])
 
 
 def _run_quietly(command: list[str]) -> int:
@@ -71,6 +81,16 @@ def _run_quietly(command: list[str]) -> int:
 def _config_words(arguments: list[str]) -> list[str]:
     place = arguments.index("--configfile") if "--configfile" in arguments else None
     return [] if place is None else arguments[place : place + 2]
+
+
+def _config_values(arguments: list[str]) -> dict[str, Any]:
+    """What `--config key=value ...` sets, read as Snakemake reads it: YAML values."""
+    if "--config" not in arguments:
+        return {}
+    words = itertools.takewhile(
+        lambda word: not word.startswith("-"), arguments[arguments.index("--config") + 1 :]
+    )
+    return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
 
 
 def main(arguments: list[str]) -> int:

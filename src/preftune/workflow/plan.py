@@ -5,7 +5,6 @@ identities of the jobs that it builds on. It is a parameter of the rule (so any 
 it) and is stored in the job's `run.json` (so that a lost `.snakemake` folder hides nothing).
 """
 
-import fnmatch
 import hashlib
 import json
 import shlex
@@ -18,6 +17,7 @@ from preftune.files import sha256_file
 from preftune.provenance.digest import ROOT, code_digest
 from preftune.provenance.record import hash_settings
 from preftune.settings import AlignmentSettings, Settings, SftSettings
+from preftune.workflow.checks import check_plan
 from preftune.workflow.config import CaptioningSection, Config, did_you_mean, relative_to_root, validate
 from preftune.workflow.registry import Run, apply_overrides, read_runs, read_yaml
 
@@ -59,7 +59,7 @@ class Plan:
         self.datasets = read_yaml(ROOT / "config/datasets.yaml")
         self.tasks = read_yaml(ROOT / "config/tasks.yaml")
         self._jobs: dict[tuple[Any, ...], Job] = {}
-        self._check()
+        check_plan(self)
 
     # --- registry ---------------------------------------------------------------------------------------------
 
@@ -274,11 +274,15 @@ class Plan:
 
     def plot(self, rule: str, paper: str, *parents: Job) -> Job:
         """A figure of one paper."""
-        settings = {
+        settings: dict[str, Any] = {
             "scale": self.config.scale,
             "data": self.label,
             "runs": [run.name for run in self.runs(paper)],
         }
+        if rule == "plot_encoders":
+            default = self.config.context_peft.captioning.encoder
+            others = [name for name in self.encoders if name != default]
+            settings["encoders"] = dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
         return self.job(rule, settings, parents=parents or self.scores(paper), files=("config/cells.tsv",))
 
     def report(self) -> Job:
@@ -288,51 +292,3 @@ class Plan:
         return self.job(
             "export_report", settings, parents=parents, files=("config/cells.tsv", "config/claims.tsv")
         )
-
-    # --- checks -----------------------------------------------------------------------------------------------
-
-    def selected(self, pattern: str, names: list[str], what: str) -> list[str]:
-        """Names that match a glob (or a comma-separated list of globs)."""
-        globs = [part.strip() for part in pattern.split(",")]
-        chosen = [name for name in names if any(fnmatch.fnmatchcase(name, part) for part in globs)]
-        if not chosen:
-            raise PreftuneError(f"No {what} matches {pattern}{did_you_mean(globs[0], names)}")
-        return chosen
-
-    def _check(self) -> None:
-        """Every name that the config and the registry use must exist; every run's settings must be valid."""
-        for key, model in (
-            ("dph.model", self.config.dph.model),
-            ("context_peft.model", self.config.context_peft.model),
-        ):
-            self._known(f"{self.source}: key {key}", "model", model, self.models)
-        for key in ("sft_mix", "preference_mix"):
-            for name in getattr(self.config.dph, key).tasks:
-                self._known(
-                    f"{self.source}: key dph.{key}.tasks",
-                    "task or data set",
-                    name,
-                    {**self.tasks, **self.datasets},
-                )
-        for task in (*self.config.dph.evaluation.tasks, self.config.dph.second_opinion.task):
-            self._known(f"{self.source}: key dph.evaluation.tasks", "task", task, self.tasks)
-        for run in self.registry.values():
-            settings = self.settings(run.name)
-            if run.stage == "captioning":
-                self._known(f"config/{run.source}: key encoder", "model", settings["encoder"], self.models)
-        self.run(self.config.context_peft.attention.run)
-
-    def _known(self, where: str, what: str, name: str, known: dict[str, Any]) -> None:
-        if name not in known:
-            raise PreftuneError(f"{where}: unknown {what} {name}{did_you_mean(name, known)}")
-
-    def stale(self, outputs: dict[str, Job]) -> list[str]:
-        """Existing outputs whose record holds another identity than the plan: made by other code, settings or data."""
-        found = []
-        for path, job in outputs.items():
-            record = (
-                ROOT / path / "run.json" if (ROOT / path).is_dir() else (ROOT / path).with_suffix(".run.json")
-            )
-            if record.is_file() and json.loads(record.read_text()).get("identity") != job.identity:
-                found.append(path)
-        return found

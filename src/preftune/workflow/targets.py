@@ -1,12 +1,11 @@
 """What the workflow makes: tables, figures, scores and the report, and the part of them that was asked for."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
+from preftune.workflow.checks import select_names
 from preftune.workflow.config import validate_config
 from preftune.workflow.plan import Plan
 from preftune.workflow.registry import Run
@@ -113,11 +112,11 @@ class Targets:
         papers = [only.paper] if only.paper else list(TABLES)
         if only.runs:
             names = [run.name for paper in papers for run in self.plan.runs(paper)]
-            chosen = self.plan.selected(only.runs, names, "run")
+            chosen = select_names(only.runs, names, "run")
             return [path for name in chosen for path in self.scores_of(self.plan.run(name))]
         if only.tables:
             known = [table for paper in papers for table in TABLES[paper]]
-            wanted = set(self.plan.selected(only.tables, known, "table"))
+            wanted = set(select_names(only.tables, known, "table"))
             return [
                 file
                 for paper in papers
@@ -126,9 +125,3 @@ class Targets:
         if only.paper:
             return [*self.tables(only.paper), *self.figures(only.paper)]
         return [f"{self.results}/report.html", *self.report_inputs()]
-
-
-def fail(error: PreftuneError) -> None:
-    """End a command or the Snakefile with one sentence."""
-    print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1)

@@ -1,0 +1,45 @@
+"""Every name that the config and the registry of runs use must exist: checked before any job starts."""
+
+import fnmatch
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from preftune.errors import PreftuneError
+from preftune.workflow.config import did_you_mean
+
+if TYPE_CHECKING:
+    from preftune.workflow.plan import Plan
+
+
+def select_names(pattern: str, names: list[str], what: str) -> list[str]:
+    """Names that match a glob, or a comma-separated list of globs."""
+    globs = [part.strip() for part in pattern.split(",")]
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, part) for part in globs)]
+    if not chosen:
+        raise PreftuneError(f"No {what} matches {pattern}{did_you_mean(globs[0], names)}")
+    return chosen
+
+
+def check_plan(plan: "Plan") -> None:
+    """Models, tasks, data sets, encoders and runs that are named; the settings of every run."""
+    config, source = plan.config, plan.source
+    for key, model in (("dph.model", config.dph.model), ("context_peft.model", config.context_peft.model)):
+        _check_name(f"{source}: key {key}", "model", model, plan.models)
+    for key in ("sft_mix", "preference_mix"):
+        for name in getattr(config.dph, key).tasks:
+            where = f"{source}: key dph.{key}.tasks"
+            _check_name(where, "task or data set", name, [*plan.tasks, *plan.datasets])
+    for task in config.dph.evaluation.tasks:
+        _check_name(f"{source}: key dph.evaluation.tasks", "task", task, plan.tasks)
+    _check_name(f"{source}: key dph.second_opinion.task", "task", config.dph.second_opinion.task, plan.tasks)
+    for run in plan.registry.values():
+        settings = plan.settings(run.name)
+        if run.stage == "captioning":
+            _check_name(f"config/{run.source}: key encoder", "model", settings["encoder"], plan.models)
+    plan.run(config.context_peft.attention.run)
+
+
+def _check_name(where: str, what: str, name: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if name not in names:
+        raise PreftuneError(f"{where}: unknown {what} {name}{did_you_mean(name, names)}")

@@ -1,0 +1,59 @@
+"""Which job makes which output, and the outputs that another code, config or data made."""
+
+import json
+from collections.abc import Iterator
+
+from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Job, Plan
+from preftune.workflow.targets import TABLES
+
+
+def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
+    """The first output of every job whose result the plan keeps, with the job."""
+    results = plan.config.results
+    for mix in ("sft_mix", "preference_mix"):
+        yield f"{results}/dph/data/{mix.replace('_', '-')}", plan.prepare_mix(mix)
+        for dataset in plan.mix_datasets(mix):
+            yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
+    for dataset in plan.evaluation_datasets:
+        yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
+    yield f"{results}/context_peft/data/captions", plan.prepare_captions()
+    for encoder in plan.encoders:
+        yield f"{results}/context_peft/features/{encoder}", plan.compute_features(encoder)
+    for run in plan.registry.values():
+        folder = f"{results}/{run.paper}"
+        for seed in run.seeds:
+            place = f"{run.name}/seed-{seed}"
+            if run.stage != "base":
+                yield f"{folder}/models/{place}", plan.train(run.name, seed)
+            if run.paper == "dph":
+                yield f"{folder}/scores/{place}/run.json", plan.evaluate_tasks(run.name, seed)
+            else:
+                for rule, path in (("generate_captions", f"captions/{place}.jsonl"),
+                                   ("evaluate_perplexity", f"scores/{place}/perplexity.json")):  # fmt: skip
+                    yield f"{folder}/{path}", plan.caption_step(rule, run.name, seed)
+                yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
+    for paper, tables in TABLES.items():
+        for table in tables:
+            rule = "tabulate_claims" if table == "claims" else "tabulate_scores"
+            yield f"{results}/{paper}/tables/{table}.csv", plan.tabulate(rule, paper)
+
+
+def find_stale(plan: Plan) -> list[str]:
+    """Existing outputs whose record holds another identity than the plan gives them.
+
+    Snakemake compares parameters with its own metadata, which may be lost or copied away; the records are not.
+    """
+    stale = []
+    for output, job in list_outputs(plan):
+        path = ROOT / output
+        record = (
+            path / "run.json"
+            if path.is_dir()
+            else path
+            if path.name == "run.json"
+            else path.with_suffix(".run.json")
+        )
+        if record.is_file() and json.loads(record.read_text()).get("identity") != job.identity:
+            stale.append(output)
+    return sorted(set(stale))
