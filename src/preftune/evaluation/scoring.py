@@ -13,7 +13,7 @@ from preftune.data.chat import encode_completion, encode_prompt
 from preftune.data.tasks.base import Question, Task
 from preftune.errors import PreftuneError
 from preftune.preference.batches import Completion, collate_completions, length_sorted_batches
-from preftune.preference.heads import PreferenceModel
+from preftune.preference.heads import PreferenceModel, PreferenceOutput
 from preftune.progress import track
 
 
@@ -54,23 +54,40 @@ def encode_question(model: PreferenceModel, question: Question) -> list[Completi
     return [Completion(prompt, encode_completion(model.tokenizer, text)) for text in question.candidates]
 
 
-def score_rows(model: PreferenceModel, rows: Sequence[Completion], batch: int, description: str) -> Scores:
-    """Score rows in length-sorted, right-padded batches of at most `batch`, in eval mode."""
+def score_groups(
+    model: PreferenceModel, groups: Sequence[list[Completion]], batch: int, description: str
+) -> Scores:
+    """Score the candidates of each question, in eval mode; the prompt of a question is read once.
+
+    A forward pass holds questions of similar length with about `batch` candidates in all. The prompt but for its
+    last token goes through the model once; each candidate then continues from its keys and values.
+    """
     model.eval()
-    log_probabilities, rewards = np.empty(len(rows)), np.full(len(rows), np.nan)
-    pad_id = model.tokenizer.pad_token_id
+    starts = np.cumsum([0, *(len(group) for group in groups)])
+    log_probabilities, rewards = np.empty(starts[-1]), np.full(starts[-1], np.nan)
+    questions = max(1, round(batch * len(groups) / starts[-1]))
+    order = length_sorted_batches([len(group[0].prompt_ids) for group in groups], questions)
     with torch.no_grad():
-        for indices in track(
-            length_sorted_batches([len(row) for row in rows], batch), description, unit="batch"
-        ):
-            inputs = collate_completions([rows[i] for i in indices], pad_id, model.device)
-            # The log score leaves <|im_end|>, the last token of each completion, out.
-            inputs.completion_mask[range(len(indices)), [len(rows[i]) - 1 for i in indices]] = False
-            output = model(inputs.input_ids, inputs.attention_mask, inputs.completion_mask)
-            log_probabilities[indices] = output.token_log_probabilities.sum(dim=1).cpu().numpy()
+        for chosen in track(order, description, unit="batch"):
+            places = [starts[i] + j for i in chosen for j in range(len(groups[i]))]
+            output = _score_batch(model, [groups[i] for i in chosen])
+            log_probabilities[places] = output.token_log_probabilities.sum(dim=1).cpu().numpy()
             for values in output.rewards.values():
-                rewards[indices] = values.cpu().numpy()
+                rewards[places] = values.cpu().numpy()
     return Scores(log_probabilities, rewards)
+
+
+def _score_batch(model: PreferenceModel, groups: Sequence[list[Completion]]) -> PreferenceOutput:
+    pad_id = model.tokenizer.pad_token_id
+    prompts = [Completion(group[0].prompt_ids[:-1], []) for group in groups]
+    inputs = collate_completions(prompts, pad_id, model.device)
+    prefix = model.read_prefix(inputs.input_ids, inputs.attention_mask)
+    owners = [owner for owner, group in enumerate(groups) for _ in group]
+    rows = [Completion(row.prompt_ids[-1:], row.completion_ids) for group in groups for row in group]
+    inputs = collate_completions(rows, pad_id, model.device)
+    # The log score leaves <|im_end|>, the last token of each completion, out.
+    inputs.completion_mask[range(len(rows)), [len(row) - 1 for row in rows]] = False
+    return model(inputs.input_ids, inputs.attention_mask, inputs.completion_mask, prefix.select(owners))
 
 
 def score_questions(
@@ -82,13 +99,13 @@ def score_questions(
     without `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold
     value of a regression task, else the gold label).
     """
-    rows: list[Completion] = []
-    records = []
-    for question in questions:
-        for index, row in enumerate(encode_question(model, question)):
-            rows.append(row)
-            records.append(_record(question, index, len(row.completion_ids) - 1))
-    scores = score_rows(model, rows, batch, description)
+    groups = [encode_question(model, question) for question in questions]
+    records = [
+        _record(question, index, len(row.completion_ids) - 1)
+        for question, group in zip(questions, groups, strict=True)
+        for index, row in enumerate(group)
+    ]
+    scores = score_groups(model, groups, batch, description)
     table = pd.DataFrame(records)
     table.insert(3, "log_probability", scores.log_probabilities)
     table.insert(5, "reward", scores.rewards)

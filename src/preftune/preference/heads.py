@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.errors import PreftuneError
@@ -69,6 +70,20 @@ class RewardHead(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooler(hidden.float())
             return {name: head(pooled).squeeze(-1) for name, head in self.heads.items()}
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Cached keys and values of prompts, and their attention mask `[prompts, seq]`."""
+
+    cache: DynamicCache
+    attention_mask: Tensor
+
+    def select(self, rows: Sequence[int]) -> "Prefix":
+        """The prefix of each row, by index of its prompt; the cache is taken over, not copied."""
+        indices = torch.tensor(rows, device=self.attention_mask.device)
+        self.cache.batch_select_indices(indices)
+        return Prefix(self.cache, self.attention_mask[indices])
 
 
 class PreferenceModel(nn.Module):
@@ -131,8 +146,20 @@ class PreferenceModel(nn.Module):
     def device(self) -> torch.device:
         return next(self.language_model.parameters()).device
 
+    def read_prefix(self, input_ids: Tensor, attention_mask: Tensor) -> "Prefix":
+        """Keys and values of right-padded prompts `[prompts, seq]`, to be continued by several answers each."""
+        cache = DynamicCache(config=self.causal_lm.config)
+        self.causal_lm.base_model(
+            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=True
+        )
+        return Prefix(cache, attention_mask)
+
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        completion_mask: Tensor | None = None,
+        prefix: "Prefix | None" = None,
     ) -> PreferenceOutput:
         """Log-probabilities of the completion tokens and rewards of right-padded rows.
 
@@ -141,12 +168,22 @@ class PreferenceModel(nn.Module):
             attention_mask: 1 at real tokens, 0 at padding `[rows, seq]`.
             completion_mask: true at the tokens whose log-probability is wanted `[rows, seq]`, never at
                 position 0.
+            prefix: what each row continues, one prompt a row; the row then starts with the prompt's last token.
 
         Raises:
             PreftuneError: the model has heads and a row holds no `<|im_end|>` with attention mask 1.
         """
         body = self.causal_lm.base_model
-        hidden = body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        given: dict[str, Any] = {"attention_mask": attention_mask, "use_cache": False}
+        if prefix is not None:
+            steps = torch.arange(input_ids.shape[1], device=input_ids.device)
+            given = {
+                "attention_mask": torch.cat([prefix.attention_mask, attention_mask], dim=1),
+                "position_ids": prefix.attention_mask.sum(dim=1, keepdim=True) + steps,
+                "past_key_values": prefix.cache,
+                "use_cache": True,
+            }
+        hidden = body(input_ids=input_ids, **given).last_hidden_state
         token_logps = None
         if completion_mask is not None:
             token_logps = self._token_logps(hidden, input_ids, completion_mask)
