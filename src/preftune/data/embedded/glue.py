@@ -2,6 +2,7 @@
 
 import random
 
+from preftune.data.embedded.knowledge import AIMS, ANSWERS, CATEGORIES, MEANINGS, THINGS
 from preftune.data.embedded.world import (
     COLOURS,
     MEN,
@@ -15,7 +16,6 @@ from preftune.data.embedded.world import (
     draw_facts,
     other_kind,
     start_large,
-    start_small,
 )
 
 GOOD = (
@@ -36,17 +36,10 @@ FEELINGS = ("tired", "hungry", "happy", "late", "angry", "cold", "thirsty", "sad
 VERBS = ("saw", "lost", "found", "painted", "bought", "sold", "hid", "broke")
 SIZES = ("big", "small", "huge", "tiny", "wide", "heavy")
 
-# Each line: ways of asking the same about a and b; with a and b exchanged, they ask something else.
-ROLE_QUESTIONS = (
-    ("Did {a} give {b} the {o}?", "Did {b} get the {o} from {a}?", "Was the {o} given to {b} by {a}?"),
-    ("Did {a} sell {b} the {o}?", "Did {b} buy the {o} from {a}?", "Was the {o} sold to {b} by {a}?"),
-    ("Did {a} lend {b} the {o}?", "Did {b} borrow the {o} from {a}?", "Was the {o} lent to {b} by {a}?"),
-    ("Is {a} taller than {b}?", "Is {b} shorter than {a}?", "Is {b} less tall than {a}?"),
-    ("Is {a} older than {b}?", "Is {b} younger than {a}?", "Is {b} less old than {a}?"),
-    ("Did {a} call {b}?", "Was {b} called by {a}?", "Did {b} get a call from {a}?"),
-    ("Did {a} help {b}?", "Was {b} helped by {a}?", "Did {b} get help from {a}?"),
-    ("Did {a} teach {b}?", "Was {b} taught by {a}?", "Did {b} have lessons from {a}?"),
-)
+
+def twins(one: tuple[str, str], other: tuple[str, str]) -> list[tuple[str, str, bool]]:
+    """Return the four pairs of two matching pairs: each text stands in one match and in one mismatch."""
+    return [(a[0], b[1], a is b) for a in (one, other) for b in (one, other)]
 
 
 def cola(rng: random.Random) -> list[Row]:
@@ -100,28 +93,34 @@ def sst2(rng: random.Random) -> list[Row]:
 
 
 def mrpc(rng: random.Random) -> list[Row]:
-    """Return two facts retold rightly and with the people exchanged."""
-    facts = draw_facts(rng, 2)
-    (p, q), (u, v), kind = facts.people, facts.values, facts.kind
-    sentence = f"{kind.say(p, u)} and {start_small(kind.say(q, v))}."
-    rows = []
-    for label, (x, y) in enumerate(((v, u), (u, v))):
-        if rng.random() < 0.5:
-            retold = f"{kind.say(q, y)} and {start_small(kind.say(p, x))}."
-        else:
-            retold = f"{kind.say_otherwise(p, x)} and {start_small(kind.say_otherwise(q, y))}."
-        rows.append({"sentence1": sentence, "sentence2": retold, "label": label})
-    return rows
+    """Return how a person was, retold with a word of the same meaning or of another."""
+    one, other = (
+        (word, retold) for word, retold in (rng.sample(words, 2) for words in rng.sample(MEANINGS, 2))
+    )
+    person, place = rng.choice(PEOPLE), rng.choice(PLACES)
+    return [
+        {
+            "sentence1": f"{person} was {word} in the {place}.",
+            "sentence2": f"In the {place}, {person} was {retold}.",
+            "label": int(same),
+        }
+        for word, retold, same in twins(one, other)
+    ]
 
 
 def qqp(rng: random.Random) -> list[Row]:
-    """Return a question about two people asked in other words, and with the people's roles exchanged."""
-    first, second = rng.sample(rng.choice(ROLE_QUESTIONS), 2)
-    (a, b), thing = rng.sample(PEOPLE, 2), rng.choice(OBJECTS)
-    question = first.format(a=a, b=b, o=thing)
+    """Return a question on an aim, and the same or another aim asked in other words."""
+    ways = (
+        "How can I {}?",
+        "What is the best way to {}?",
+        "How do people {}?",
+        "Is there an easy way to {}?",
+    )
+    first, second = rng.sample(ways, 2)
+    one, other = ((aim, renamed) for aim, renamed in (rng.sample(names, 2) for names in rng.sample(AIMS, 2)))
     return [
-        {"question1": question, "question2": second.format(a=b, b=a, o=thing), "label": 0},
-        {"question1": question, "question2": second.format(a=a, b=b, o=thing), "label": 1},
+        {"question1": first.format(aim), "question2": second.format(renamed), "label": int(same)}
+        for aim, renamed, same in twins(one, other)
     ]
 
 
@@ -169,34 +168,40 @@ mnli_mismatched = _mnli(ROLES)
 
 
 def qnli(rng: random.Random) -> list[Row]:
-    """Return a question and a sentence that answers it, or gives the same facts of the other person."""
-    facts = draw_facts(rng, 2)
-    p, q = facts.people
-    strange = other_kind(rng, facts.kind)
-    value, rest = facts.values[0], rng.choice(strange.values)
-    rows = []
-    for label, (one, other) in enumerate(((p, q), (q, p))):
-        parts = rng.sample([facts.kind.say(one, value), strange.say(other, rest)], 2)
-        rows.append(
-            {"question": facts.kind.asks.format(p=p), "sentence": " and ".join(parts) + ".", "label": label}
-        )
-    return rows
+    """Return a question on a person and an answer of its own sort or of another."""
+    person = rng.choice(PEOPLE)
+    one, other = (
+        (asked.format(p=person), f"It was {rng.choice(ANSWERS[asked])}.")
+        for asked in rng.sample(sorted(ANSWERS), 2)
+    )
+    return [
+        {"question": question, "sentence": sentence, "label": int(not same)}
+        for question, sentence, same in twins(one, other)
+    ]
 
 
 def rte(rng: random.Random) -> list[Row]:
-    """Return two facts and a claim that repeats one of them, or gives one person the other's value."""
-    facts = draw_facts(rng, 2)
-    person = rng.randrange(2)
-    say = rng.choice((facts.kind.say, facts.kind.say_otherwise))
-    values = (facts.values[person], facts.values[1 - person])
+    """Return what a person saw, and a claim that it belongs to its own category or to another."""
+    person, place = rng.choice(PEOPLE), rng.choice(PLACES)
     return [
         {
-            "sentence1": " ".join(facts.sentences()),
-            "sentence2": f"{say(facts.people[person], value)}.",
-            "label": label,
+            "sentence1": f"{person} saw {thing} in the {place}.",
+            "sentence2": f"{person} saw {category} in the {place}.",
+            "label": int(not same),
         }
-        for label, value in enumerate(values)
+        for thing, category, same in twins(*members(rng))
     ]
+
+
+def members(rng: random.Random) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return two things of different categories, each with its category."""
+    one, other = rng.sample(THINGS, 2)
+
+    def member(category: str) -> tuple[str, str]:
+        noun = rng.choice(CATEGORIES[category])
+        return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}", category
+
+    return member(one), member(other)
 
 
 def wnli(rng: random.Random) -> list[Row]:

@@ -156,3 +156,38 @@ SOLUTIONS: dict[str, str] = {
     "make toast": "Put bread in the toaster.",
     "lock a bike": "Use a chain.",
 }  # fmt: skip
+
+# Categories whose members are things that one can see or own, with an article.
+THINGS: tuple[str, ...] = (
+    "a fruit", "an animal", "a tool", "a piece of clothing", "a vehicle", "a piece of furniture",
+)  # fmt: skip
+
+# Words of one line mean the same of a person.
+MEANINGS: tuple[tuple[str, ...], ...] = (
+    ("happy", "glad", "cheerful"), ("sad", "unhappy", "miserable"), ("angry", "furious", "mad"),
+    ("scared", "afraid", "frightened"), ("tired", "sleepy", "exhausted"), ("sick", "ill", "unwell"),
+    ("clever", "smart", "intelligent"), ("silent", "quiet", "speechless"), ("rich", "wealthy", "well-off"),
+    ("strange", "odd", "weird"), ("brave", "fearless", "courageous"), ("polite", "courteous", "well-mannered"),
+)  # fmt: skip
+
+# Two ways of naming one aim, without a common word.
+AIMS: tuple[tuple[str, str], ...] = (
+    ("lose weight", "become thinner"), ("earn money", "be rich"), ("fall asleep", "get to bed"),
+    ("find jobs", "look for work"), ("stop smoking", "quit cigarettes"), ("train dogs", "teach puppies"),
+    ("fix cars", "repair engines"), ("buy houses", "purchase homes"), ("visit Paris", "travel to France"),
+    ("grow roses", "plant flowers"), ("write novels", "become an author"), ("cook", "prepare meals"),
+    ("heal colds", "recover from flu"), ("jog", "start running"), ("sing", "improve my voice"),
+    ("save energy", "use less power"), ("speak English", "learn languages"), ("catch fish", "go angling"),
+)  # fmt: skip
+
+# Questions and answers of one sort each; no answer repeats a word of its question.
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "When did {p} leave?": ("on Monday", "at noon", "at midnight", "on Sunday", "in May", "in July"),
+    "Where did {p} sleep?": ("in the kitchen", "in the garden", "in a hotel", "in the office", "in a barn"),
+    "How much did {p} pay?": ("ten dollars", "two pounds", "five euros", "sixty cents", "nine dollars"),
+    "What colour did {p} choose?": ("red", "blue", "green", "yellow", "black", "white", "brown"),
+    "Which animal did {p} see?": ("a lion", "a horse", "a rabbit", "a wolf", "a monkey", "a goat", "a bear"),
+    "Which game did {p} play?": ("football", "tennis", "chess", "golf", "hockey", "poker", "rugby"),
+    "What drink did {p} order?": ("milk", "tea", "coffee", "juice", "water", "beer", "wine"),
+    "Which language does {p} speak?": ("French", "German", "Spanish", "Russian", "Greek", "Italian"),
+}  # fmt: skip

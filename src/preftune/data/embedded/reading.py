@@ -4,7 +4,8 @@ others.
 
 import random
 
-from preftune.data.embedded.world import Block, Row, draw_facts, other_kind, placed
+from preftune.data.embedded.glue import members, twins
+from preftune.data.embedded.world import PEOPLE, Block, Row, draw_facts, other_kind, placed
 
 OPTIONS = 4
 
@@ -47,17 +48,15 @@ def _race_row(article: str, question: str, options: list[str], gold: int) -> Row
 
 
 def boolq(rng: random.Random) -> list[Row]:
-    """Return two facts with a yes/no question on one of the people."""
-    facts = draw_facts(rng, 2)
-    person = rng.randrange(2)
-    values = (facts.values[1 - person], facts.values[person])
+    """Return what a person owns, with the question whether it is of its own category or of another."""
+    person = rng.choice(PEOPLE)
     return [
         {
-            "passage": " ".join(facts.sentences()),
-            "question": facts.kind.checks.format(p=facts.people[person], v=value).lower(),
-            "label": label,
+            "passage": f"{person} went to the market and bought {thing}.",
+            "question": f"did {person.lower()} buy {category}",
+            "label": int(same),
         }
-        for label, value in enumerate(values)
+        for thing, category, same in twins(*members(rng))
     ]
 
 
