@@ -63,6 +63,15 @@ def test_every_output_has_a_valid_record_with_true_hashes(finished: subprocess.C
                 assert sha256_file(ROOT / output["path"] / name) == digest, f"{output['path']}/{name}"
 
 
+def test_cells_and_claims_follow_their_schemas(finished: subprocess.CompletedProcess[str]) -> None:
+    for path in RESULTS.rglob("tables/*.audit.json"):
+        kind = "claim" if path.name.startswith("claims.") else "cell"
+        schema = json.loads((ROOT / f"config/schemas/{kind}.schema.json").read_text())
+        records = json.loads(path.read_text())
+        jsonschema.validate(records, schema)
+        assert records, path
+
+
 def test_records_form_a_chain_to_the_fetched_model(finished: subprocess.CompletedProcess[str]) -> None:
     record = json.loads((RESULTS / "dph/scores/dph-joint/seed-0/run.json").read_text())
     model = record["inputs"]["model"][0]

@@ -35,6 +35,7 @@ rule fetch_dataset:
         "logs/fetch_dataset/{dataset}.log",
     benchmark:
         RESULTS + "/timings/fetch_dataset/{dataset}.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1

@@ -10,6 +10,7 @@ rule generate_language_data:
         "logs/generate_language_data.log",
     benchmark:
         RESULTS + "/timings/generate_language_data.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -58,6 +59,7 @@ rule prepare_dataset:
         "logs/prepare_dataset/{dataset}.log",
     benchmark:
         RESULTS + "/timings/prepare_dataset/{dataset}.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -113,6 +115,7 @@ rule prepare_preference_mix:
         "logs/prepare_preference_mix.log",
     benchmark:
         RESULTS + "/timings/prepare_preference_mix.tsv"
+    priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
     threads: 1
