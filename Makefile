@@ -17,9 +17,9 @@ TORCH_SOURCE := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-in
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+comma := ,
 # PAPER=dph, RUNS='dph-*' or TABLES=glue choose a part of the results.
 ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comma)) runs: "$(RUNS)") $(if $(TABLES),$(if $(PAPER)$(RUNS),$(comma)) tables: "$(TABLES)"))
-comma := ,
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
@@ -62,8 +62,8 @@ plan: $(VENV)/.installed  ## what would run, and why (dry run)
 config: $(VENV)/.installed  ## a run's resolved settings and the file of each key (RUN=...)
 	@python -m preftune config --configfile $(CONFIG) --run $(RUN)
 
-report: $(VENV)/.installed  ## the HTML report
-	@$(SNAKEMAKE) --quiet rules -- $$(python -m preftune results-folder --configfile $(CONFIG))/report.html
+report: $(VENV)/.installed  ## the HTML report alone, with what it needs
+	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) -- export_report
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README
 	@python -m preftune publish --configfile $(CONFIG)

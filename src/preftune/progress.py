@@ -9,19 +9,23 @@ from typing import TextIO, TypeVar
 T = TypeVar("T")
 
 _PLAIN_SECONDS = 20.0
-_stream: TextIO = sys.stderr
+_terminal: TextIO | None = None
 _label = ""
 
 
-def set_terminal(stream: TextIO, label: str) -> None:
-    """Send progress to `stream` (the user's terminal) although the step's own output goes to its log."""
-    global _stream, _label
-    _stream, _label = stream, label
+def set_terminal(stream: TextIO | None, label: str) -> None:
+    """Send progress to `stream`, the user's terminal, although the step's own output goes to its log (None: stderr)."""
+    global _terminal, _label
+    _terminal, _label = stream, label
+
+
+def _stream() -> TextIO:
+    return sys.stderr if _terminal is None else _terminal
 
 
 def say(sentence: str) -> None:
     """Print one line where the user looks."""
-    print(sentence, file=_stream, flush=True)
+    print(sentence, file=_stream(), flush=True)
 
 
 def format_seconds(seconds: float) -> str:
@@ -40,7 +44,8 @@ def _line(description: str, done: int, total: int, unit: str, seconds: float) ->
     rate = done / seconds if seconds > 0 else 0.0
     left = (total - done) / rate if rate else 0.0
     speed = f"{rate:.1f} {unit}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{unit}"
-    return f"{description} [{_bar(done, total)}] {done}/{total} {unit}s, {speed}, {format_seconds(left)} left"
+    units = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+    return f"{description} [{_bar(done, total)}] {done}/{total} {units}, {speed}, {format_seconds(left)} left"
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "step") -> Iterator[T]:
@@ -52,7 +57,7 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
     sized = list(items) if total is None else items
     count = total if total is not None else len(sized)  # type: ignore[arg-type]
     name = f"{_label}: {description}" if _label else description
-    live = _stream.isatty() and not os.environ.get("PREFTUNE_PLAIN_PROGRESS")
+    live = _stream().isatty() and not os.environ.get("PREFTUNE_PLAIN_PROGRESS")
     every = 0.2 if live else _PLAIN_SECONDS
     start = shown = time.monotonic()
     for done, item in enumerate(sized, start=1):
@@ -61,6 +66,6 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
         if now - shown >= every or (live and done == count):
             shown = now
             text = _line(name, done, count, unit, now - start)
-            print(f"\r{text}\033[K" if live else text, end="" if live else "\n", file=_stream, flush=True)
+            print(f"\r{text}\033[K" if live else text, end="" if live else "\n", file=_stream(), flush=True)
     if live:
-        print(file=_stream, flush=True)
+        print(file=_stream(), flush=True)

@@ -218,7 +218,7 @@ class Step:
 
     def _redirect(self) -> None:
         log = self.arguments.log
-        terminal = sys.stderr
+        terminal = None
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             sys.stdout.flush()
