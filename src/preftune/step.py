@@ -5,7 +5,9 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -83,6 +85,9 @@ class Step:
     def __enter__(self) -> "Step":
         self._started, self._clock, self._cpu = record.now(), time.monotonic(), time.process_time()
         self._redirect()
+        if threading.current_thread() is threading.main_thread():
+            # Snakemake and SLURM stop a job with SIGTERM: leave nothing half-written behind.
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(self.arguments.threads)
@@ -107,7 +112,7 @@ class Step:
     def settings(self, schema: type[S]) -> S:
         """The settings of `--settings`, validated strictly."""
         text = self.arguments.settings
-        raw = json.loads(text) if text.lstrip().startswith("{") else _read_settings(Path(text))
+        raw = _parse_settings(text) if text.lstrip().startswith("{") else _read_settings(Path(text))
         try:
             settings = schema.model_validate(raw)
         except ValidationError as error:
@@ -275,6 +280,13 @@ class Step:
                 )
             )
         sys.exit(1)
+
+
+def _parse_settings(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PreftuneError(f"--settings: the JSON text is not valid ({error}): correct it.") from error
 
 
 def _read_settings(path: Path) -> Any:

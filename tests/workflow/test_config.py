@@ -63,7 +63,11 @@ def test_a_bad_key_is_named_with_its_remedy(path: str, value: Any, words: list[s
         ("dph.evaluation.tasks", ["colla"], ["dph.evaluation.tasks", "did you mean cola?"]),
         ("dph.sft_mix.tasks", ["ultrafedback"], ["dph.sft_mix.tasks", "did you mean ultrafeedback?"]),
         ("context_peft.captioning.encoder", "efficientnet-lite1", ["encoder", "efficientnet-lite"]),
-        ("context_peft.attention.run", "lora-9", ["no run lora-9"]),
+        (
+            "context_peft.attention.run",
+            "lora-9",
+            ["context_peft.attention.run", "lora-9", "lora-8-af-specific"],
+        ),
         ("only", {"runs": "dhp-*"}, ["No run matches dhp-*"]),
     ],
 )
@@ -126,6 +130,8 @@ def test_a_sweep_expands_into_readable_names(tmp_path: Path) -> None:
     ("row", "words"),
     [
         ("demo\ta\tdph\tsftt\t\t{}\t{}\t[0]", "did you mean sft"),
+        ("demo\ta\tdhp\tsft\t\t{}\t{}\t[0]", "did you mean dph"),
+        ("demo\ta\tcontext_peft\tsft\t\t{}\t{}\t[0]", "has no stage sft"),
         ("demo\ta\tdph\tsft\tnobody\t{}\t{}\t[0]", "unknown parent nobody"),
         ("demo\ta\tdph\tsft\t\t{bad\t{}\t[0]", "column overrides is not valid JSON"),
         ("demo\ta\tdph\tsft\t\t{}\t{}\t[]", "seeds must be"),

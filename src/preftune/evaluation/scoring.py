@@ -71,6 +71,7 @@ def score_groups(
         for chosen in track(order, description, unit="batch"):
             places = [starts[i] + j for i in chosen for j in range(len(groups[i]))]
             output = _score_batch(model, [groups[i] for i in chosen])
+            assert output.token_log_probabilities is not None  # a completion mask was given
             log_probabilities[places] = output.token_log_probabilities.sum(dim=1).cpu().numpy()
             for values in output.rewards.values():
                 rewards[places] = values.cpu().numpy()

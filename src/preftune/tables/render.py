@@ -15,7 +15,7 @@ TITLES = {
     "gpt4all": "GPT4All (DPH paper)",
     "race": "RACE (DPH paper)",
     "ablations": "Ablations of DPH: mean accuracy over tasks",
-    "adaptors": "Adaptors (Context-PEFT paper, Table 1): validation perplexity",
+    "adaptors": "Adaptors (Context-PEFT paper, Table 1): caption perplexity",
     "encoders": "Encoders (Context-PEFT paper, Table 2): test perplexity, adaptors in attention and FFN",
     "parameters": "Trainable LM parameters (Context-PEFT paper, Table 3)",
     "captions": "Caption metrics, times 100",

@@ -32,11 +32,18 @@ def check_plan(plan: "Plan") -> None:
     for task in config.dph.evaluation.tasks:
         _check_name(f"{source}: key dph.evaluation.tasks", "task", task, plan.tasks)
     _check_name(f"{source}: key dph.second_opinion.task", "task", config.dph.second_opinion.task, plan.tasks)
+    encoders = [name for name, model in plan.models.items() if model["kind"] == "encoder"]
     for run in plan.registry.values():
         settings = plan.settings(run.name)
         if run.stage == "captioning":
-            _check_name(f"config/{run.source}: key encoder", "model", settings["encoder"], plan.models)
-    plan.run(config.context_peft.attention.run)
+            _check_name(f"config/{run.source}: key encoder", "model", settings["encoder"], encoders)
+    shown = [run.name for run in plan.runs("context_peft", "captioning")]
+    _check_name(
+        f"{source}: key context_peft.attention.run",
+        "captioning run",
+        config.context_peft.attention.run,
+        shown,
+    )
 
 
 def _check_name(where: str, what: str, name: str, known: Iterable[str]) -> None:

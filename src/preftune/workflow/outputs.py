@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from preftune.provenance.digest import ROOT
 from preftune.workflow.plan import Job, Plan
@@ -54,6 +55,15 @@ def find_stale(plan: Plan) -> list[str]:
             if path.name == "run.json"
             else path.with_suffix(".run.json")
         )
-        if record.is_file() and json.loads(record.read_text()).get("identity") != job.identity:
+        if record.is_file() and _identity(record) != job.identity:
             stale.append(output)
     return sorted(set(stale))
+
+
+def _identity(record: Path) -> str | None:
+    """The identity in a record; a damaged record has none, so its output counts as stale."""
+    try:
+        identity: str | None = json.loads(record.read_text()).get("identity")
+    except ValueError:
+        return None
+    return identity

@@ -287,8 +287,14 @@ class Plan:
 
     def report(self) -> Job:
         """The report over everything."""
-        parents = (*self.scores("dph"), *self.scores("context_peft"))
+        tables = [
+            self.tabulate(f"tabulate_{kind}", paper)
+            for kind in ("scores", "claims")
+            for paper in ("dph", "context_peft")
+        ]
+        figures = [self.plot(rule, "context_peft") for rule in ("plot_adaptors", "plot_encoders", "plot_rank_sweep",
+                   "plot_training_curves", "plot_attention", "plot_gallery")]  # fmt: skip
+        figures += [self.plot(rule, "dph") for rule in ("plot_loss_landscape", "plot_task_scores")]
         settings = {"scale": self.config.scale, "data": self.label}
-        return self.job(
-            "export_report", settings, parents=parents, files=("config/cells.tsv", "config/claims.tsv")
-        )
+        files = ("workflow/report/report.html.j2", "docs/deviations.md")
+        return self.job("export_report", settings, parents=(*tables, *figures), files=files)

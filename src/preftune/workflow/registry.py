@@ -13,7 +13,8 @@ import yaml
 from preftune.errors import PreftuneError
 from preftune.workflow.config import did_you_mean
 
-STAGES = ("base", "sft", "alignment", "captioning")
+PAPER_STAGES = {"dph": ("base", "sft", "alignment"), "context_peft": ("captioning",)}
+STAGES = tuple(stage for stages in PAPER_STAGES.values() for stage in stages)
 _COLUMNS = ("scale", "run", "paper", "stage", "parent", "overrides", "sweep", "seeds")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -60,6 +61,15 @@ def _expand(row: dict[str, str], source: str) -> list[Run]:
     seeds = tuple(_json(row, "seeds", list, source))
     if row["stage"] not in STAGES:
         raise PreftuneError(f"{source}: unknown stage {row['stage']}{did_you_mean(row['stage'], STAGES)}")
+    known = PAPER_STAGES.get(row["paper"])
+    if known is None:
+        raise PreftuneError(
+            f"{source}: unknown paper {row['paper']}{did_you_mean(row['paper'], PAPER_STAGES)}"
+        )
+    if row["stage"] not in known:
+        raise PreftuneError(
+            f"{source}: paper {row['paper']} has no stage {row['stage']}: its stages are {', '.join(known)}."
+        )
     if not seeds or not all(isinstance(seed, int) for seed in seeds):
         raise PreftuneError(f"{source}: seeds must be a JSON list of whole numbers, such as [0, 1, 2].")
     expanded = []
