@@ -37,21 +37,21 @@ $(VENV)/.python:
 $(VENV)/.installed: requirements.txt | $(VENV)/.python
 	@echo "installing locked versions into $(VENV)/ (about 3 minutes)"
 	@$(PIP) --no-deps --retries 0 $(TORCH_SOURCE) $(TORCH) 2>&1 | { grep -v -e Retrying -e WARNING || true; }
-	@$(PIP) -r requirements.txt
+	@$(PIP) -r requirements.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
 
 results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=...)
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT)
 
 test: $(VENV)/.installed-dev  ## the test suite
-	@python -m pytest -m "not slow"
+	@python -m pytest -n $(CORES) --dist loadgroup -m "not slow"
 
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
-	@python -m pytest
+	@python -m pytest -n $(CORES) --dist loadgroup
 
 lint: $(VENV)/.installed-dev  ## formatting, style, types and Snakemake's own lint
 	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && snakemake --lint

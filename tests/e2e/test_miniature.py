@@ -16,6 +16,10 @@ RESULTS = ROOT / "results" / "miniature"
 CONFIG = "tests/e2e/miniature.yaml"
 
 
+# One workflow at a time holds the checkout: these tests stay together on one worker.
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
 def run_workflow(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "preftune", "results", "--cores", "2", "--configfile", CONFIG, *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
@@ -46,14 +50,14 @@ def test_one_line_a_finished_step_and_nothing_else_of_snakemake(
     finished: subprocess.CompletedProcess[str],
 ) -> None:
     output = finished.stdout + finished.stderr
-    assert output.count("done   train_") == 4
+    assert output.count("done   train_") == 3
     assert "Execute 1 jobs" not in output
 
 
 def test_every_output_has_a_valid_record_with_true_hashes(finished: subprocess.CompletedProcess[str]) -> None:
     schema = json.loads((ROOT / "config/schemas/run.schema.json").read_text())
     records = [*RESULTS.rglob("run.json"), *RESULTS.rglob("*.run.json")]
-    assert len(records) > 40
+    assert len(records) > 35
     for path in records:
         record = json.loads(path.read_text())
         jsonschema.validate(record, schema)

@@ -113,6 +113,16 @@ def test_log_probabilities_equal_the_plain_model(base: Path) -> None:
         assert not logps[i][~batch.completion_mask[i]].any()
 
 
+def test_head_leaves_the_output_distribution(base: Path) -> None:
+    """The claim dph-lm-unchanged: logits with and without a head are the same bits."""
+    plain = make_model(base, head=False).eval()
+    rows = make_rows(plain.tokenizer, 4)
+    before = outputs(plain, rows).token_log_probabilities
+    model = PreferenceModel.with_new_head(plain.language_model, plain.tokenizer).eval()
+    after = outputs(model, rows)
+    assert after.rewards and torch.equal(after.token_log_probabilities, before)
+
+
 def test_padding_and_batch_shape_change_nothing(base: Path) -> None:
     model = make_model(base)
     rows = make_rows(model.tokenizer, 6)

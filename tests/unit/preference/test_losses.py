@@ -119,14 +119,23 @@ def test_separable_swap_symmetry() -> None:
 
 
 def test_contrastive_of_implicit_rewards_is_cdpo() -> None:
-    """With r = beta (log pi - log pi_ref), r_w - r_l = beta Delta, so L_con is cDPO."""
+    """With r = beta (log pi - log pi_ref), r_w - r_l = beta Delta, so L_con is cDPO: in value, gradient, optimum.
+
+    The gradient by log pi vanishes in both where beta Delta = log((1 - eps) / eps).
+    """
     generator = torch.Generator().manual_seed(0)
     policy_w, policy_l, reference_w, reference_l = torch.randn(4, 6, generator=generator).unbind(0)
     beta, eps = 0.3, 0.1
-    expected = contrastive_dph_loss(beta * (policy_w - reference_w), beta * (policy_l - reference_l), eps)
-    assert dpo_loss(policy_w, policy_l, reference_w, reference_l, beta, eps).item() == pytest.approx(
-        expected.item(), abs=1e-6
-    )
+    policy_w[-1] = policy_l[-1] + reference_w[-1] - reference_l[-1] + math.log((1 - eps) / eps) / beta
+    policy_w.requires_grad_(), policy_l.requires_grad_()
+    contrastive = contrastive_dph_loss(beta * (policy_w - reference_w), beta * (policy_l - reference_l), eps)
+    cdpo = dpo_loss(policy_w, policy_l, reference_w, reference_l, beta, eps)
+    assert cdpo.item() == pytest.approx(contrastive.item(), abs=1e-6)
+    expected = torch.autograd.grad(contrastive, (policy_w, policy_l))
+    found = torch.autograd.grad(cdpo, (policy_w, policy_l))
+    for one, other in zip(expected, found, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+        assert abs(one[-1].item()) < 1e-6 < one[:-1].abs().max().item()
 
 
 def test_dpo_by_hand() -> None:
