@@ -20,6 +20,7 @@ include: "workflow/rules/captioning.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/captioning_figures.smk"
 
 
 report: "workflow/report/workflow.rst"

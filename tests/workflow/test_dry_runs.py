@@ -39,7 +39,7 @@ def test_dry_run_builds_the_whole_dag(config: str) -> None:
 
 
 def test_the_papers_dag_is_parsed_in_time() -> None:
-    """Bar: parse and dry run of the papers' config in 5 s on an idle machine; processor time is what is held here."""
+    """Aim: 5 s on an idle machine; twice that in processor time is the most a loaded test machine may take."""
     before = os.times()
     start = time.monotonic()
     done = snakemake("-n", "--quiet", "rules", "--configfile", "config/paper.yaml")
@@ -79,7 +79,7 @@ def test_each_rule_carries_what_a_rule_must(file: str, name: str, body: str) -> 
 def test_rule_files_stay_small() -> None:
     assert len((ROOT / "Snakefile").read_text().splitlines()) <= 60
     for path in (ROOT / "workflow/rules").glob("*.smk"):
-        assert len(path.read_text().splitlines()) <= 300, path.name
+        assert len(path.read_text().splitlines()) <= 200, path.name
 
 
 def test_the_snakefile_imports_nothing_heavy() -> None:

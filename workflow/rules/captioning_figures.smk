@@ -1,0 +1,145 @@
+# Figures of the Context-PEFT paper: matplotlib only; one rule a figure.
+
+
+rule plot_adaptors:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/adaptors.png",
+        pdf=RESULTS + "/context_peft/figures/adaptors.pdf",
+    log:
+        "logs/plot_adaptors.log",
+    benchmark:
+        RESULTS + "/timings/plot_adaptors.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_adaptors"),
+        options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
+    message:
+        "figure: perplexity by adaptor"
+    shell:
+        "python workflow/scripts/plot_adaptors.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_encoders:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/encoders.png",
+        pdf=RESULTS + "/context_peft/figures/encoders.pdf",
+    log:
+        "logs/plot_encoders.log",
+    benchmark:
+        RESULTS + "/timings/plot_encoders.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_encoders"),
+        options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
+    message:
+        "figure: perplexity by encoder"
+    shell:
+        "python workflow/scripts/plot_encoders.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_rank_sweep:
+    input:
+        cells="config/cells.tsv",
+        scores=TARGETS.scores("context_peft"),
+    output:
+        png=RESULTS + "/context_peft/figures/rank_sweep.png",
+        pdf=RESULTS + "/context_peft/figures/rank_sweep.pdf",
+    log:
+        "logs/plot_rank_sweep.log",
+    benchmark:
+        RESULTS + "/timings/plot_rank_sweep.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_rank_sweep"),
+        options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
+    message:
+        "figure: perplexity by rank"
+    shell:
+        "python workflow/scripts/plot_rank_sweep.py --cells {input.cells} --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_attention:
+    input:
+        attention=CAPTIONING + "/attention/maps.npz",
+        images=PLAN.raw("context_peft", "coco"),
+        index=CAPTIONING + "/data/captions",
+    output:
+        png=RESULTS + "/context_peft/figures/attention.png",
+        pdf=RESULTS + "/context_peft/figures/attention.pdf",
+    log:
+        "logs/plot_attention.log",
+    benchmark:
+        RESULTS + "/timings/plot_attention.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_attention"),
+        options=lambda wildcards: PLAN.plot("plot_attention", "context_peft").options(
+            DEVICE
+        ),
+    message:
+        "figure: where caption words look"
+    shell:
+        "python workflow/scripts/plot_attention.py --attention {input.attention} --images {input.images} --index {input.index} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_gallery:
+    input:
+        captions=TARGETS.captions(),
+        images=PLAN.raw("context_peft", "coco"),
+    output:
+        png=RESULTS + "/context_peft/figures/gallery.png",
+        pdf=RESULTS + "/context_peft/figures/gallery.pdf",
+    log:
+        "logs/plot_gallery.log",
+    benchmark:
+        RESULTS + "/timings/plot_gallery.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_gallery"),
+        options=lambda wildcards: PLAN.plot("plot_gallery", "context_peft").options(
+            DEVICE
+        ),
+    message:
+        "figure: images with their captions"
+    shell:
+        "python workflow/scripts/plot_gallery.py --captions {input.captions} --images {input.images} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
