@@ -48,10 +48,10 @@ results: $(VENV)/.installed  ## every table, figure, record and the report (CONF
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT)
 
 test: $(VENV)/.installed-dev  ## the test suite
-	@python -m pytest -n $(CORES) --dist loadgroup -m "not slow"
+	@python -m pytest -m "not slow"
 
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
-	@python -m pytest -n $(CORES) --dist loadgroup
+	@python -m pytest
 
 lint: $(VENV)/.installed-dev  ## formatting, style, types and Snakemake's own lint
 	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && snakemake --lint

@@ -16,10 +16,6 @@ RESULTS = ROOT / "results" / "miniature"
 CONFIG = "tests/e2e/miniature.yaml"
 
 
-# One workflow at a time holds the checkout: these tests stay together on one worker.
-pytestmark = pytest.mark.xdist_group("workflow")
-
-
 def run_workflow(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "preftune", "results", "--cores", "2", "--configfile", CONFIG, *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)

@@ -20,9 +20,6 @@ small-cpu	lora-8-af-specific	context_peft	captioning		{}	{}	[0]
 """
 
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
-
 def small_config(folder: Path) -> Path:
     """config/small-cpu.yaml with tiny models, few steps and few rows."""
     raw = yaml.safe_load((ROOT / "config/small-cpu.yaml").read_text())

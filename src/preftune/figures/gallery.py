@@ -86,7 +86,7 @@ def draw_gallery(files: Sequence[Path], root: Path, settings: GallerySettings) -
     rows = -(-len(pictures) // columns)
     width = 2.9
     texts = [caption_lines(picture, settings, width=int(width * 14)) for picture in pictures]
-    text_height = 0.145 * max(len(lines) for lines in texts)
+    text_height = 0.145 * max(len(lines) for lines in texts) + 0.35
     aid = ["The first images of the test split, in file order: none was chosen by hand."]
     size = (max(6.5, width * columns), rows * (2.3 + text_height))
     stamp = Stamp(settings.data, settings.scale)
