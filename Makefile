@@ -53,8 +53,8 @@ test: $(VENV)/.installed-dev  ## the test suite
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
 	@python -m pytest
 
-lint: $(VENV)/.installed-dev  ## formatting, style, types and Snakemake's own lint
-	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy && snakemake --lint
+lint: $(VENV)/.installed-dev  ## formatting, style and types
+	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy
 
 plan: $(VENV)/.installed  ## what would run, and why (dry run)
 	@$(SNAKEMAKE) --dry-run --quiet rules $(SELECT)

@@ -51,11 +51,6 @@ def test_the_papers_dag_is_parsed_in_time() -> None:
     assert cpu < 10, f"{cpu:.1f} s of processor time, {time.monotonic() - start:.1f} s"
 
 
-def test_lint_is_clean() -> None:
-    done = snakemake("--lint")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
 def rules() -> list[tuple[str, str, str]]:
     found = []
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
