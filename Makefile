@@ -23,7 +23,7 @@ ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comm
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: help results test test-full lint plan config report publish clean lock
+.PHONY: help results test test-full bench lint plan config report publish clean lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -52,6 +52,11 @@ test: $(VENV)/.installed-dev  ## the test suite
 
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
 	@python -m pytest
+
+bench: $(VENV)/.installed  ## time and memory against TRL and lm-eval (15 minutes; CASES=dpo, sft, likelihood or memory)
+	@$(PIP) -r requirements-bench.txt
+	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct
+	@HF_HUB_OFFLINE=1 python -W ignore -m preftune bench --threads $(CORES) $(if $(CASES),--only '$(CASES)')
 
 lint: $(VENV)/.installed-dev  ## formatting, style and types
 	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from preftune.errors import PreftuneError
+from preftune.provenance.digest import ROOT
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,6 +25,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for command in (config, publish):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
+    bench = commands.add_parser(
+        "bench", help="our engine against TRL and lm-eval; writes results/benchmarks/ and docs/performance.md"
+    )
+    bench.add_argument(
+        "--model",
+        type=Path,
+        default=ROOT / "resources/models/smollm2-135m-instruct",
+        help="folder of SmolLM2-135M-Instruct",
+    )
+    bench.add_argument("--threads", type=int, default=2, help="CPU threads of both sides (default 2)")
+    bench.add_argument("--only", default="*", help="dpo, sft, likelihood, memory, or a glob of them")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 
@@ -43,9 +56,12 @@ def main(words: list[str]) -> int:
             from preftune.commands.publish import publish_results
 
             publish_results(arguments.configfile)
+        elif arguments.command == "bench":
+            from preftune.commands.bench import run_bench
+
+            run_bench(arguments.model, arguments.threads, arguments.only)
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks
-            from preftune.provenance.digest import ROOT
 
             for path in write_locks(ROOT):
                 print(path.relative_to(ROOT))

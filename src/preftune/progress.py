@@ -40,16 +40,18 @@ def _bar(done: int, total: int, width: int = 20) -> str:
     return "#" * filled + "." * (width - filled)
 
 
-def _line(description: str, done: int, total: int, unit: str, seconds: float) -> str:
-    rate = done / seconds if seconds > 0 else 0.0
+def _line(description: str, done: int, total: int, unit: str, seconds: float, in_them: int) -> str:
+    rate = in_them / seconds if seconds > 0 else 0.0
     left = (total - done) / rate if rate else 0.0
     speed = f"{rate:.1f} {unit}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{unit}"
     units = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
     return f"{description} [{_bar(done, total)}] {done}/{total} {units}, {speed}, {format_seconds(left)} left"
 
 
-def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "step") -> Iterator[T]:
-    """Yield `items` while showing done/total, rate and time left.
+def track(
+    items: Iterable[T], description: str, total: int | None = None, unit: str = "step", done: int = 0
+) -> Iterator[T]:
+    """Yield `items` while showing done/total, rate and time left; `done` of `total` were done before.
 
     Concurrent workflow jobs share one terminal, so a live bar is drawn only for a script run by hand
     (`PREFTUNE_PLAIN_PROGRESS` unset and a terminal); otherwise one line every 20 seconds.
@@ -60,12 +62,12 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
     live = _stream().isatty() and not os.environ.get("PREFTUNE_PLAIN_PROGRESS")
     every = 0.2 if live else _PLAIN_SECONDS
     start = shown = time.monotonic()
-    for done, item in enumerate(sized, start=1):
+    for number, item in enumerate(sized, start=1):
         yield item
         now = time.monotonic()
-        if now - shown >= every or (live and done == count):
+        if now - shown >= every or (live and done + number == count):
             shown = now
-            text = _line(name, done, count, unit, now - start)
+            text = _line(name, done + number, count, unit, now - start, number)
             print(f"\r{text}\033[K" if live else text, end="" if live else "\n", file=_stream(), flush=True)
     if live:
         print(file=_stream(), flush=True)

@@ -19,18 +19,43 @@ class TrainingSettings(Settings):
     """One optimisation: the global batch is counted in examples (SFT, captions) or pairs (alignment)."""
 
     steps: int = Field(ge=1, description="optimiser steps")
-    batch: int = Field(ge=1, description="examples or pairs of one step, over all devices")
+    batch: int = Field(ge=1, description="examples or pairs of one step, over all micro-batches and devices")
     learning_rate: float = Field(gt=0, description="the highest learning rate of the schedule")
     warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="decay after the warm-up"
     )
-    optimizer: Literal["adam", "adamw"] = Field(default="adamw", description="adam ignores weight_decay")
+    cooldown_steps: int | None = Field(
+        default=None, ge=1, description="step at which the decay ends (null: the last)"
+    )
+    final_ratio: float = Field(
+        default=0.0, ge=0, le=1, description="part of the learning rate left by the decay"
+    )
+    optimizer: Literal["adam", "adamw", "laprop"] = Field(
+        default="adamw", description="adam ignores weight_decay"
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.95), strict=False, description="moment decay rates")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay (AdamW)")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
+    decay_to: Literal["zero", "start"] = Field(
+        default="zero",
+        description="what weight_decay pulls to: 0, or the weights that this stage started from",
+    )
     clip_norm: float | None = Field(
         default=1.0, gt=0, description="largest global gradient norm; null: no clipping"
     )
+    tokens_per_pass: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens of one micro-batch; the result does not depend on it (null: by device)",
+    )
+    gradient_checkpointing: bool = Field(default=False, description="less memory for a third more time")
+    compile: bool = Field(default=False, description="torch.compile of the layers, on CUDA only")
+    nonfinite_limit: int = Field(
+        default=1,
+        ge=1,
+        description="stop at this many steps with a NaN or infinite loss; those before are skipped",
+    )
+    checkpoint_minutes: float = Field(default=10.0, ge=0, description="time between two checkpoints")
 
 
 class LoraSettings(Settings):
@@ -43,6 +68,9 @@ class LoraSettings(Settings):
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
+TOKENS_PER_PASS = Field(
+    default=None, ge=1, description="tokens of one forward pass; no result depends on it (null: by device)"
+)
 
 
 class DatasetSettings(Settings):
@@ -56,7 +84,11 @@ class MixSettings(Settings):
     """A training mix drawn uniformly over its tasks."""
 
     examples: int = Field(ge=1, description="examples (or pairs) drawn")
-    max_tokens: int = Field(ge=8, description="longer examples are skipped and counted")
+    max_tokens: int = Field(ge=8, description="tokens of an example's longest path")
+    long: Literal["skip", "truncate", "refuse"] = Field(
+        default="skip",
+        description="longer examples: skipped, cut by the template's rule (both counted), or an error",
+    )
     tasks: tuple[str, ...] = Field(
         strict=False, description="tasks of config/tasks.yaml, or data sets of pairs and dialogues"
     )
@@ -73,7 +105,7 @@ class SftSettings(Settings):
 class ReferenceSettings(Settings):
     """Log-probabilities of the SFT model on the pairs, computed once."""
 
-    batch: int = Field(ge=1)
+    tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"
 
 
@@ -100,7 +132,11 @@ class EvaluationSettings(Settings):
 
     tasks: tuple[str, ...] = Field(strict=False, description="tasks of config/tasks.yaml")
     limit: int | None = Field(description="questions a task (null: all of the prepared split)")
-    batch: int = Field(ge=1, description="candidates of one forward pass")
+    long: Literal["refuse", "truncate"] = Field(
+        default="refuse",
+        description="questions longer than the model's context; truncate: by the template's rule",
+    )
+    tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"
 
 
@@ -169,7 +205,8 @@ class CaptionEvaluationSettings(Settings):
     split: Literal["validation", "test"] = "test"
     limit: int | None = Field(description="images (null: the whole split)")
     max_new_tokens: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    batch: int = Field(ge=1, description="images captioned at once")
+    tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"
 
 

@@ -22,6 +22,8 @@ from preftune import progress
 from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk, read_json, replace_path, write_json
 from preftune.provenance import record
+from preftune.provenance.digest import ROOT, code_digest
+from preftune.training.interruption import AGAIN, InterruptedTraining
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -73,7 +75,9 @@ class Step:
         self._warnings: list[str] = []
         self._settings: Any = None
         self._temporary: dict[str, Path] = {}
-        self._log_start = 0
+        self._scratch: Path | None = None
+        # Of several data-parallel processes one writes: the outputs, the record, the log.
+        self._leads = os.environ.get("RANK", "0") == "0"
 
     @classmethod
     def start(cls, parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, rule: str,
@@ -109,6 +113,11 @@ class Step:
                 )
         return paths
 
+    def input_hash(self, name: str) -> str:
+        """SHA-256 of the content of the (only) input that the argument `name` holds."""
+        (described,) = self._described[name]
+        return str(described["sha256"])
+
     def settings(self, schema: type[S]) -> S:
         """The settings of `--settings`, validated strictly."""
         text = self.arguments.settings
@@ -133,6 +142,28 @@ class Step:
             self._temporary[name] = declared.with_name(f".{os.getpid()}.{declared.name}")
         return self._temporary[name]
 
+    def scratch(self) -> tuple[Path, str]:
+        """A folder for the state of a training in progress, and the key in its name.
+
+        The key is a hash of the content of all that the result depends on: code, settings, seed, threads, device, inputs.
+        `PREFTUNE_SCRATCH` says where scratch folders lie (default: scratch/ in the checkout). The folder is deleted when
+        the step has succeeded.
+        """
+        arguments = self.arguments
+        inputs = {name: [item["sha256"] for item in items] for name, items in self._described.items()}
+        parts = [
+            code_digest(self.rule),
+            self._settings,
+            arguments.seed,
+            arguments.threads,
+            arguments.device,
+            inputs,
+        ]
+        key = record.hash_settings(parts)[:16]
+        root = Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch"))
+        self._scratch = root / "training" / f"{self.rule}-{key}"
+        return self._scratch, key
+
     def note(self, **facts: Any) -> None:
         """Facts for the record: steps, tokens, dtype, counts of truncated or dropped rows, ..."""
         self._facts.update(facts)
@@ -153,6 +184,8 @@ class Step:
                 self._fail(str(problem))
             return
         self._clean()
+        if isinstance(error, InterruptedTraining):
+            self._fail(str(error), AGAIN)
         if isinstance(error, PreftuneError):
             self._fail(str(error))
         if isinstance(error, OSError):
@@ -168,6 +201,9 @@ class Step:
             self._fail(f"{kind.__name__}: {error}")
 
     def _finish(self) -> None:
+        if not self._leads:
+            self._clean()
+            return
         missing = [name for name in self._outputs if not self.out(name).exists()]
         if missing:
             raise PreftuneError(
@@ -183,6 +219,8 @@ class Step:
             if not path.is_dir():
                 write_json(record.record_path(path), run)
         self._attempts_file().unlink(missing_ok=True)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         seconds = time.monotonic() - self._clock
         progress.say(
             f"done   {self._label()} in {progress.format_seconds(seconds)} -> {self._first_output()}"
@@ -224,6 +262,8 @@ class Step:
     def _redirect(self) -> None:
         log = self.arguments.log
         terminal = None
+        if log is not None and not self._leads:
+            log = self.arguments.log = log.with_suffix(f".rank-{os.environ['RANK']}.log")
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             sys.stdout.flush()
@@ -255,7 +295,10 @@ class Step:
         for path in self._temporary.values():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, sentence: str, code: int = 1) -> None:
+        if not self._leads:
+            print(f"error: {sentence}", file=sys.stderr, flush=True)
+            sys.exit(code)
         attempt = {
             "start": self._started,
             "end": record.now(),
@@ -268,7 +311,9 @@ class Step:
             print("warning: this failed attempt could not be noted", file=sys.stderr)
         log = self.arguments.log
         print(f"error: {sentence}", file=sys.stderr, flush=True)
-        if log is not None:
+        if log is not None and code == AGAIN:
+            progress.say(f"stopped {self._label()}: {sentence}")
+        elif log is not None:
             tail = log.read_text(errors="replace").splitlines()[-_TAIL:]
             progress.say(
                 "\n".join(
@@ -279,7 +324,7 @@ class Step:
                     ]
                 )
             )
-        sys.exit(1)
+        sys.exit(code)
 
 
 def _parse_settings(text: str) -> Any:

@@ -17,7 +17,7 @@ from tests.unit.preference.helpers import save_mixes
 TRAINING = {"steps": 3, "batch": 4, "learning_rate": 1e-3}
 SFT = {"training": TRAINING, "lora": {"rank": 2}}
 ALIGNMENT = {"dph": "separable", "dpo": True, "training": TRAINING}
-EVALUATION = {"tasks": ["cola", "stsb"], "limit": None, "batch": 4}
+EVALUATION = {"tasks": ["cola", "stsb"], "limit": None}
 
 
 def arguments(settings: dict, **paths: Path | list[Path]) -> list[str]:
@@ -61,7 +61,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(work: Path) -> Path:
     return succeed(
         "compute_reference",
-        {"batch": 4},
+        {},
         base=work / "base",
         model=work / "sft",
         data=work / "preference-mix",

@@ -2,16 +2,16 @@
 
 Inputs: a base model folder, the SFT checkpoint and the prepared preference mix. Output: a folder with
 `logps.parquet` (example_id, chosen_logp, rejected_logp: sums in nats with `<|im_end|>`, chosen_tokens,
-rejected_tokens).
+rejected_tokens) and `reference.json`: the hashes of model and token ids and the precision that they hold for.
 """
 
 import _repo  # noqa: F401
 from pathlib import Path
 
-from preftune.models.language import resolve_device, resolve_dtype
-from preftune.preference.data import read_pairs
+from preftune.models.language import computing_in, resolve_device, resolve_dtype
+from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.heads import PreferenceModel
-from preftune.preference.reference import LOGPS_FILE, reference_table
+from preftune.preference.reference import ReferenceKey, reference_table, write_reference
 from preftune.settings import ReferenceSettings
 from preftune.step import Step, step_parser
 
@@ -32,13 +32,14 @@ def compute(step: Step) -> None:
     pairs = read_pairs(arguments.data)
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
-    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype)
-    table = reference_table(model, pairs, settings.batch)
-    output = step.out()
-    output.mkdir(parents=True)
-    table.to_parquet(output / LOGPS_FILE, index=False)
+    # The weights as training holds them, so that the policy starts exactly at the reference.
+    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, trainable=True)
+    with computing_in(device, dtype):
+        table = reference_table(model, pairs, settings.tokens_per_pass)
+    key = ReferenceKey(step.input_hash("base"), step.input_hash("model"), hash_trees(pairs), str(dtype))
+    write_reference(table, key, step.out())
     tokens = int(table["chosen_tokens"].sum() + table["rejected_tokens"].sum())
-    step.note(pairs=len(pairs), completion_tokens=tokens, dtype=str(dtype))
+    step.note(pairs=len(pairs), completion_tokens=tokens, dtype=str(dtype), key=key.digest)
 
 
 if __name__ == "__main__":

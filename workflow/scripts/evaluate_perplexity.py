@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         captioner, tokenizer, schema = load_captioner(arguments.base, arguments.model, device, dtype)
         check_features(schema, images, arguments.features)
         rows, truncated = score_captions(
-            captioner, tokenizer, images, schema["max_caption_tokens"], settings.batch
+            captioner, tokenizer, images, schema["max_caption_tokens"], settings.tokens_per_pass
         )
         pd.DataFrame(rows).to_parquet(step.out("items"), index=False)
         parameters = schema["parameters"]

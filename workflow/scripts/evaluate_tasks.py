@@ -46,13 +46,22 @@ def evaluate(step: Step) -> None:
     model = PreferenceModel.from_pretrained(folder, arguments.base, device, dtype)
     output = step.out()
     output.mkdir(parents=True)
-    candidates = 0
+    candidates, truncated = 0, {}
     for task in tasks:
-        table = score_questions(model, questions[task.name], settings.batch, task.name)
+        table, cut = score_questions(
+            model, questions[task.name], settings.tokens_per_pass, settings.long, task.name
+        )
+        truncated |= {task.name: cut} if cut else {}
         table.to_parquet(output / f"{task.name}.parquet", index=False)
         write_json(output / f"{task.name}.json", summarise(task, table, with_reward=model.head is not None))
         candidates += len(table)
-    step.note(tasks=len(tasks), candidates=candidates, dtype=str(dtype), reward_head=model.head is not None)
+    step.note(
+        tasks=len(tasks),
+        candidates=candidates,
+        truncated=truncated,
+        dtype=str(dtype),
+        reward_head=model.head is not None,
+    )
 
 
 def summarise(task: Task, table: pd.DataFrame, with_reward: bool) -> dict[str, object]:

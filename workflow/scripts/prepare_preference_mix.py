@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         encode = partial(preference_example, load_tokenizer(arguments.tokenizer))
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "preference")
-        mix = draw_mix(pools, settings.examples, settings.max_tokens, arguments.seed, encode)
+        mix = draw_mix(pools, settings, arguments.seed, encode)
         Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES).save_to_disk(step.out())
         step.note(**mix.facts())
 

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         encode = partial(sft_example, load_tokenizer(arguments.tokenizer))
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "sft")
-        mix = draw_mix(pools, settings.examples, settings.max_tokens, arguments.seed, encode)
+        mix = draw_mix(pools, settings, arguments.seed, encode)
         Dataset.from_list(mix.examples, features=SFT_FEATURES).save_to_disk(step.out())
         step.note(**mix.facts())
 

@@ -3,20 +3,24 @@
 Inputs: a base model folder, the SFT checkpoint (its adapter, or the whole model, is trained further; the
 checkpoint itself stays as it is), the prepared preference mix and, when DPO is on, the reference
 log-probabilities of that mix. Output: a folder as the SFT checkpoint's, with `head.safetensors` and
-`head.json` (unless dph is none) and `metrics.jsonl`, one row a step.
+`head.json` (unless dph is none) and `metrics.jsonl`, one row a step. Stopped by SIGTERM, SIGUSR1 or Ctrl-C it keeps its
+state and ends with exit code 75; the same command goes on. Several devices: torchrun --nproc-per-node N
+workflow/scripts/train_alignment.py ...
 """
 
 import _repo  # noqa: F401
 from pathlib import Path
 
 from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.policy import count_parameters
 from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
-from preftune.preference.data import read_pairs
-from preftune.preference.reference import read_reference
+from preftune.preference.data import hash_trees, read_pairs
+from preftune.preference.reference import ReferenceKey, read_reference
 from preftune.settings import AlignmentSettings
 from preftune.step import Step, step_parser
-from preftune.training.checkpoints import count_parameters
-from preftune.training.loop import fit
+from preftune.training import distributed
+from preftune.training.checkpoints import Checkpoints
+from preftune.training.loop import Place, fit
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,25 +42,26 @@ def train(step: Step) -> None:
     """Align and write the model."""
     arguments, settings = step.arguments, step.settings(AlignmentSettings)
     pairs = read_pairs(arguments.data)
-    reference = None
-    if settings.dpo and arguments.reference is not None:
-        reference = read_reference(arguments.reference, pairs)
-    device = resolve_device(arguments.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    model = start_alignment(arguments.base, arguments.model, settings, arguments.seed, device, dtype)
-    objective = AlignmentObjective(model.train(), pairs, reference, settings)
-    output = step.out()
-    output.mkdir(parents=True)
-    facts = fit(
-        parameter_groups(model, settings),
-        objective,
-        len(pairs),
-        settings.training,
-        arguments.seed,
-        output / "metrics.jsonl",
-        "alignment",
-    )
-    model.save_pretrained(output)
+    with distributed.join(resolve_device(arguments.device)) as device:
+        dtype = resolve_dtype(settings.dtype, device)
+        reference = None
+        if settings.dpo and arguments.reference is not None:
+            key = ReferenceKey(
+                step.input_hash("base"), step.input_hash("model"), hash_trees(pairs), str(dtype)
+            )
+            reference = read_reference(arguments.reference, key)
+        model = start_alignment(arguments.base, arguments.model, settings, arguments.seed, device, dtype)
+        model.train()
+        model.reader.prepare(settings.training)
+        objective = AlignmentObjective(model, pairs, reference, settings)
+        output = step.out()
+        output.mkdir(parents=True)
+        place = Place(
+            device, dtype, arguments.seed, output / "metrics.jsonl", "alignment", Checkpoints(*step.scratch())
+        )
+        facts = fit(parameter_groups(model, settings), objective, settings.training, place, step.warn)
+        if distributed.leads():
+            model.save_pretrained(output)
     step.note(**facts, **count_parameters(model), dtype=str(dtype), pairs=len(pairs))
 
 

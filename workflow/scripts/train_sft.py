@@ -1,19 +1,22 @@
 """Supervised fine-tuning on the answers of the SFT mix.
 
 Inputs: a base model folder and the prepared mix. Output: a PEFT adapter folder (or a whole model, without
-lora) with `metrics.jsonl`, one row a step.
+lora) with `metrics.jsonl`, one row a step. Stopped by SIGTERM, SIGUSR1 or Ctrl-C it keeps its state and ends with exit
+code 75; the same command goes on. Several devices: torchrun --nproc-per-node N workflow/scripts/train_sft.py ...
 """
 
 import _repo  # noqa: F401
 from pathlib import Path
 
 from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.policy import count_parameters, new_policy, trainable_parameters
 from preftune.preference.data import read_completions
 from preftune.preference.heads import PreferenceModel
 from preftune.settings import SftSettings
 from preftune.step import Step, step_parser
-from preftune.training.checkpoints import count_parameters, new_policy, trainable_parameters
-from preftune.training.loop import fit
+from preftune.training import distributed
+from preftune.training.checkpoints import Checkpoints
+from preftune.training.loop import Place, fit
 from preftune.training.sft import SftObjective
 
 
@@ -30,22 +33,20 @@ def train(step: Step) -> None:
     """Fine-tune and write the model."""
     arguments, settings = step.arguments, step.settings(SftSettings)
     rows = read_completions(arguments.data)
-    device = resolve_device(arguments.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    policy, tokenizer = new_policy(arguments.base, settings.lora, arguments.seed, device, dtype)
-    model = PreferenceModel(policy, tokenizer).train()
-    output = step.out()
-    output.mkdir(parents=True)
-    facts = fit(
-        trainable_parameters(model),
-        SftObjective(model, rows),
-        len(rows),
-        settings.training,
-        arguments.seed,
-        output / "metrics.jsonl",
-        "SFT",
-    )
-    model.save_pretrained(output)
+    with distributed.join(resolve_device(arguments.device)) as device:
+        dtype = resolve_dtype(settings.dtype, device)
+        policy, tokenizer = new_policy(arguments.base, settings.lora, arguments.seed, device, dtype)
+        model = PreferenceModel(policy, tokenizer).train()
+        model.reader.prepare(settings.training)
+        output = step.out()
+        output.mkdir(parents=True)
+        place = Place(
+            device, dtype, arguments.seed, output / "metrics.jsonl", "SFT", Checkpoints(*step.scratch())
+        )
+        groups = [{"params": trainable_parameters(model)}]
+        facts = fit(groups, SftObjective(model, rows), settings.training, place, step.warn)
+        if distributed.leads():
+            model.save_pretrained(output)
     step.note(**facts, **count_parameters(model), dtype=str(dtype), rows=len(rows))
 
 

@@ -20,6 +20,17 @@ def lora_delta_by_one_hot(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> T
     return torch.einsum("bscr,cro->bso", low, b)
 
 
+def lora_delta_by_mask(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tensor:
+    """Form for scattered contexts: all groups side by side along the rank, masked between A and B; shapes as in the
+    reference form.
+
+    One product each way for all groups, no gathering of tokens: on packed rows it is the fastest form measured.
+    """
+    groups, width, rank = a.shape
+    low = x @ a.transpose(0, 1).reshape(width, groups * rank)  # [batch, seq, groups * rank]
+    return (low * one_hot.repeat_interleave(rank, dim=-1)) @ b.reshape(groups * rank, -1)
+
+
 def lora_delta_by_segment(x: Tensor, a: Tensor, b: Tensor, contexts: Contexts) -> Tensor:
     """Efficient form: each contiguous segment meets its own group only; shapes as in the reference form."""
     return apply_by_segment(x, contexts, lambda part, group: (part @ a[group]) @ b[group])
@@ -44,4 +55,4 @@ class ContextLora(ContextAdapter):
         a, b = self.a.to(x.dtype), self.b.to(x.dtype)
         if contexts.segments is not None:
             return base(x) + lora_delta_by_segment(x, a, b, contexts)
-        return base(x) + lora_delta_by_one_hot(x, a, b, contexts.one_hot(a.shape[0], x.device, x.dtype))
+        return base(x) + lora_delta_by_mask(x, a, b, contexts.one_hot(a.shape[0], x.device, x.dtype))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from preftune.captioning.captioner import Captioner
+from preftune.captioning.captioner import Captioner, caption_contexts
 from preftune.errors import PreftuneError
 
 
@@ -51,7 +51,10 @@ def _attention_weights(captioner: Captioner, embeddings: Tensor, image: int) -> 
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        with captioner.scope(embeddings, image):
+        contexts = None
+        if captioner.adapters is not None:
+            contexts = caption_contexts(captioner.adapters.groups, 1, embeddings.shape[1], image)
+        with captioner.scope(contexts):
             return model.base_model(
                 inputs_embeds=embeddings, output_attentions=True, use_cache=False
             ).attentions

@@ -1,6 +1,7 @@
 """The captioner: image features through a linear connector into a language model with context adapters."""
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -10,9 +11,11 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from preftune.adapters.context import Contexts, Segment
 from preftune.adapters.install import InstalledAdapters, install_adapters
-from preftune.captioning.batch import CaptionBatch
 from preftune.errors import PreftuneError
-from preftune.settings import AdapterSettings
+from preftune.settings import AdapterSettings, TrainingSettings
+from preftune.training.packing import Layout
+from preftune.training.reader import TreeReader
+from preftune.training.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,6 @@ class Prefix:
 
     cache: DynamicCache
     state: Tensor
-
-    def select(self, rows: Tensor) -> "Prefix":
-        """Rows of the prefix, repeated or reordered, in a cache of their own."""
-        layers = [(layer[0][rows], layer[1][rows]) for layer in self.cache]
-        return Prefix(DynamicCache(layers), self.state[rows])
 
 
 class Captioner(nn.Module):
@@ -42,16 +40,16 @@ class Captioner(nn.Module):
         language_model: PreTrainedModel,
         connector: nn.Sequential,
         adapters: InstalledAdapters | None,
+        reader: TreeReader,
         bos: int,
         eos: int,
-        compute: torch.dtype,
     ) -> None:
         super().__init__()
         self.language_model = language_model
         self.connector = connector
         self.adapters = adapters
+        self.reader = reader
         self.bos, self.eos = bos, eos
-        self.compute = compute
 
     def train(self, mode: bool = True) -> "Captioner":
         """Only the connector has a training mode: the language model runs without dropout."""
@@ -63,33 +61,33 @@ class Captioner(nn.Module):
         """Tensors that training changes."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def nll(self, batch: CaptionBatch) -> Tensor:
-        """Negative log-likelihood of each caption token and EOS in nats, fp32 [captions, longest], 0 at PAD.
+    def prepare(self, settings: TrainingSettings) -> None:
+        """See `TreeReader.prepare`; layers that are computed again see the contexts of the first time."""
+        context_fn = None if self.adapters is None else self.adapters.holder.checkpoint_contexts
+        self.reader.prepare(settings, context_fn)
 
-        One forward pass over whole sequences; each caption needs its own image row (`batch.image`).
+    def nll(self, trees: Sequence[Tree], features: Tensor) -> tuple[Tensor, Layout]:
+        """Negative log-likelihood of each caption token and EOS in nats, fp32 [tokens], and whose token it is.
+
+        trees: of `caption_tree`; features [trees, N, encoder width].
         """
-        images = self.embed_images(batch.features)[batch.image]
-        count = images.shape[1]
-        # EOS is only ever a target, so the last column is not read.
-        words = self.embed_tokens(batch.targets[:, :-1])
-        hidden = self.hidden(torch.cat([images, words], dim=1), image=count - 1)
-        return self._token_nll(hidden[:, count - 1 :], batch)
-
-    def loss(self, batch: CaptionBatch) -> Tensor:
-        """Mean of `nll` over the batch's caption tokens and EOS."""
-        return self.nll(batch).sum() / batch.lengths.sum()
+        layout = self.reader.layout(trees)
+        images = self.connector(features)  # [trees, N, width]
+        inner = layout.starts[:, None] + torch.arange(1, 1 + images.shape[1], device=layout.starts.device)
+        embeddings = self.embed_tokens(layout.input_ids)  # [rows, seq, width]
+        filled = embeddings.flatten(0, 1).index_copy(
+            0, inner.flatten(), images[layout.tree].flatten(0, 1).to(embeddings.dtype)
+        )
+        with self.scope(self._contexts_of(layout, inner)):
+            states = self.reader.states(layout, filled.view_as(embeddings))
+        logps, _ = self.reader.log_probabilities(states, layout)
+        return -logps, layout
 
     def read_images(self, features: Tensor) -> Prefix:
         """Read `[BOS] image` for features [rows, N, encoder width] into a cache."""
         cache = DynamicCache()
         images = self.embed_images(features)
         return Prefix(cache, self.hidden(images, image=images.shape[1] - 1, cache=cache)[:, -1])
-
-    def cached_nll(self, prefix: Prefix, batch: CaptionBatch) -> Tensor:
-        """`nll` by way of a prefix that the captions of an image share; one row of it per row of features."""
-        own = prefix.select(batch.image)
-        hidden = self.hidden(self.embed_tokens(batch.targets[:, :-1]), image=0, cache=own.cache)
-        return self._token_nll(torch.cat([own.state[:, None], hidden], dim=1), batch)
 
     def embed_images(self, features: Tensor) -> Tensor:
         """Embeddings of `[BOS] image` [rows, 1 + N, width] from features [rows, N, encoder width]."""
@@ -101,39 +99,40 @@ class Captioner(nn.Module):
         return self.language_model.get_input_embeddings()(ids)
 
     def hidden(self, embeddings: Tensor, image: int, cache: DynamicCache | None = None) -> Tensor:
-        """Last states [rows, seq, width] of the present step's embeddings.
+        """Last states [rows, seq, width] of the present step's embeddings, for decoding and for attention maps.
 
         `image` is the number of image positions, which follow BOS; 0 for a step of text alone. `cache` holds
-        earlier steps and grows. No padding mask: PAD stands on the right, out of sight of causal attention.
+        earlier steps and grows. No padding mask: all rows have the same length.
         """
-        with self.scope(embeddings, image):
+        contexts = None
+        if self.adapters is not None:
+            contexts = caption_contexts(self.adapters.groups, embeddings.shape[0], embeddings.shape[1], image)
+        with self.scope(contexts):
             output = self.language_model.base_model(
                 inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
             )
         return output.last_hidden_state
 
-    def scope(self, embeddings: Tensor, image: int) -> AbstractContextManager[None]:
-        """Contexts of a step (see `hidden`), and mixed precision where weights and arithmetic differ."""
-        if self.adapters is None:
-            own = next(self.language_model.parameters()).dtype
-            if self.compute == own:
-                return nullcontext()
-            return torch.autocast(embeddings.device.type, dtype=self.compute)
-        return self.adapters.use(
-            caption_contexts(self.adapters.groups, embeddings.shape[0], embeddings.shape[1], image)
-        )
+    def scope(self, contexts: Contexts | None) -> AbstractContextManager[None]:
+        """The adapters see `contexts` inside the block."""
+        return nullcontext() if self.adapters is None or contexts is None else self.adapters.use(contexts)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [..., vocabulary] in fp32."""
         head = self.language_model.get_output_embeddings()
         return head(hidden.to(head.weight.dtype)).float()
 
-    def _token_nll(self, hidden: Tensor, batch: CaptionBatch) -> Tensor:
-        # The vocabulary is large: logits only where a caption token or EOS is predicted.
-        mask = batch.mask
-        nll = hidden.new_zeros(mask.shape, dtype=torch.float32)
-        values = nn.functional.cross_entropy(self.logits(hidden[mask]), batch.targets[mask], reduction="none")
-        return nll.masked_scatter(mask, values)
+    def _contexts_of(self, layout: Layout, image: Tensor) -> Contexts | None:
+        """Contexts of a layout whose image positions are `image` [copies, N] (flat)."""
+        if self.adapters is None:
+            return None
+        groups = self.adapters.groups
+        if groups == ("all",):
+            rows, length = layout.input_ids.shape
+            return caption_contexts(groups, rows, length, image=0)
+        ids = torch.full_like(layout.input_ids, groups.index("text"))
+        ids.view(-1)[image.flatten()] = groups.index("image")
+        return Contexts.from_ids(ids)
 
 
 def caption_contexts(groups: tuple[str, ...], rows: int, length: int, image: int) -> Contexts:
@@ -153,7 +152,6 @@ def build_captioner(
     adapter: AdapterSettings,
     encoder_width: int,
     connector_dropout: float,
-    compute: torch.dtype,
     seed: int = 0,
 ) -> Captioner:
     """A captioner before training: dropout and one linear layer as connector, adapters without effect.
@@ -164,6 +162,7 @@ def build_captioner(
         raise PreftuneError(
             "The tokenizer has no BOS or no EOS token, which captions start and end with: choose another."
         )
+    reader = TreeReader(language_model)  # before the adapters, which want to know the contexts of its trial
     adapters = None
     if adapter.kind in ("none", "full"):
         language_model.requires_grad_(adapter.kind == "full")
@@ -172,7 +171,7 @@ def build_captioner(
     connector = _make_connector(encoder_width, language_model.config.hidden_size, connector_dropout, seed)
     connector = connector.to(language_model.device)
     return Captioner(
-        language_model, connector, adapters, tokenizer.bos_token_id, tokenizer.eos_token_id, compute
+        language_model, connector, adapters, reader, tokenizer.bos_token_id, tokenizer.eos_token_id
     )
 
 

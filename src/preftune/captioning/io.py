@@ -81,7 +81,7 @@ def load_captioner(
         raise PreftuneError(
             f"{folder} is of kind {adapter.kind} but {LANGUAGE_MODEL}/ says otherwise: train it again."
         )
-    captioner = build_captioner(language_model, tokenizer, adapter, schema["encoder_width"], 0.0, dtype)
+    captioner = build_captioner(language_model, tokenizer, adapter, schema["encoder_width"], 0.0)
     if captioner.adapters is not None:
         load_adapters(captioner.adapters, folder)
     _load_connector(captioner, folder / CONNECTOR)

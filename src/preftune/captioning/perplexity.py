@@ -1,15 +1,19 @@
 """Caption perplexity, with each image and with a blank one in its place."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from preftune.captioning.batch import CaptionBatch, collate, tokenize_captions
-from preftune.captioning.captioner import Captioner, Prefix
+from preftune.captioning.batch import caption_tree, tokenize_captions
+from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.progress import track
+from preftune.training.batches import TOKENS_PER_PASS, split_by_tokens
+from preftune.training.trees import Tree
 
 
 @torch.no_grad()
@@ -18,43 +22,50 @@ def score_captions(
     tokenizer: PreTrainedTokenizerBase,
     images: CaptionedImages,
     max_tokens: int,
-    batch: int,
+    tokens_per_pass: int | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """One row per reference caption {image_id, caption_index, tokens, characters, nll, nll_blank}, and
     captions cut.
 
-    nll is the sum in nats over the caption's tokens and EOS. `batch` images are read at once and their
-    captions share the prefix; the blank (grey) image is read once for all.
+    nll is the sum in nats over the caption's tokens and EOS. The captions of an image are branches of one tree; those
+    of a pass are also the branches of one tree of the blank (grey) image, so that it too is read once a pass.
     """
     captioner.eval()
+    tokenized = [tokenize_captions(tokenizer, captions, max_tokens) for captions in images.captions]
+    trees = [
+        caption_tree(str(image), captioner.bos, captioner.eos, images.tokens, ids)
+        for image, (ids, _) in zip(images.image_ids, tokenized, strict=True)
+    ]
     device = next(captioner.parameters()).device
-    empty = captioner.read_images(torch.from_numpy(images.blank)[None].to(device))
-    rows: list[dict[str, Any]] = []
-    cut = 0
-    for start in track(range(0, len(images), batch), "scoring captions", unit="batch"):
-        chosen = list(range(start, min(start + batch, len(images))))
-        owners = [place for place, index in enumerate(chosen) for _ in images.captions[index]]
-        sentences = [sentence for index in chosen for sentence in images.captions[index]]
-        ids, truncated = tokenize_captions(tokenizer, sentences, max_tokens)
-        cut += truncated
-        data = collate(images.take(chosen), ids, captioner.eos, device, owners)
-        nll, nll_blank = _score(captioner, data, empty)
-        numbers = [number for index in chosen for number in range(len(images.captions[index]))]
-        rows += [
-            {"image_id": images.image_ids[chosen[owner]], "caption_index": number, "tokens": len(caption) + 1,
-             "characters": len(tokenizer.decode(caption)), "nll": full, "nll_blank": without}
-            for owner, number, caption, full, without in zip(
-                owners, numbers, ids, nll, nll_blank, strict=True
-            )
-        ]  # fmt: skip
-    return rows, cut
+    # A caption is read twice: after its image and after the blank one.
+    lengths = [tree.tokens + sum(map(len, tree.branches)) for tree in trees]
+    passes = split_by_tokens(lengths, tokens_per_pass or TOKENS_PER_PASS[device.type])
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for group in track(passes, "scoring captions", unit="batch"):
+        nll, nll_blank = _score(captioner, [trees[i] for i in group], images.take(group), images.blank)
+        places = [(i, number) for i in group for number in range(len(trees[i].branches))]
+        for (i, number), full, without in zip(places, nll, nll_blank, strict=True):
+            caption = tokenized[i][0][number]
+            rows[i, number] = {
+                "image_id": images.image_ids[i],
+                "caption_index": number,
+                "tokens": len(caption) + 1,
+                "characters": len(tokenizer.decode(caption)),
+                "nll": full,
+                "nll_blank": without,
+            }
+    return [rows[place] for place in sorted(rows)], sum(cut for _, cut in tokenized)
 
 
-def _score(captioner: Captioner, data: CaptionBatch, empty: Prefix) -> tuple[list[float], list[float]]:
-    with_image = captioner.cached_nll(captioner.read_images(data.features), data)
-    nobody = CaptionBatch(data.features, data.targets, data.lengths, torch.zeros_like(data.image))
-    without = captioner.cached_nll(empty, nobody)
-    return with_image.double().sum(dim=1).tolist(), without.double().sum(dim=1).tolist()
+def _score(
+    captioner: Captioner, trees: Sequence[Tree], features: np.ndarray, blank: np.ndarray
+) -> tuple[list[float], list[float]]:
+    branches = tuple(branch for tree in trees for branch in tree.branches)
+    both = [*trees, Tree("blank", trees[0].prompt, branches)]
+    inputs = torch.from_numpy(np.concatenate([features, blank[None]])).to(next(captioner.parameters()).device)
+    nll, layout = captioner.nll(both, inputs)
+    sums = layout.sum_by_branch(nll.double()).tolist()
+    return sums[: len(branches)], sums[len(branches) :]
 
 
 def summarize_perplexity(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -56,3 +56,15 @@ def encode_prompt(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]
 def encode_completion(tokenizer: ChatTokenizer, text: str) -> list[int]:
     """Return the ids of an assistant's answer and of the ``<|im_end|>`` that closes it."""
     return [*_ids(tokenizer, text), marker_id(tokenizer)]
+
+
+def truncate_prompt(prompt_ids: Sequence[int], excess: int) -> list[int]:
+    """Return a prompt that lost its `excess` oldest tokens: the one rule by which a conversation is cut to a context.
+
+    What is asked last and the opening of the assistant's turn stay; an answer is never cut.
+    """
+    if excess >= len(prompt_ids):
+        raise PreftuneError(
+            f"a prompt of {len(prompt_ids)} tokens cannot lose {excess}: its answers alone fill the context; drop this example."
+        )
+    return list(prompt_ids[max(0, excess) :])

@@ -14,10 +14,11 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value, load_from_disk
 
-from preftune.data.chat import ChatTokenizer, encode_completion, encode_prompt
+from preftune.data.chat import ChatTokenizer, encode_completion, encode_prompt, truncate_prompt
 from preftune.data.tasks.base import Task
 from preftune.data.tasks.registry import TASKS_FILE, nearest, read_tasks
 from preftune.errors import PreftuneError
+from preftune.settings import MixSettings
 
 IDS = List(Value("int32"))
 TEXT = Value("string")
@@ -63,10 +64,11 @@ class Pool:
 
 @dataclass
 class Mix:
-    """Examples drawn so far and what was left out, by reason and task."""
+    """Examples drawn so far, what was left out, by reason and task, and whose prompts were cut, by task."""
 
     examples: list[Example]
     dropped: Counter[str]
+    truncated: Counter[str]
 
     def facts(self) -> dict[str, Any]:
         """Return the counts for the record."""
@@ -77,6 +79,7 @@ class Mix:
             "tokens": tokens,
             "tasks": dict(sorted(tasks.items())),
             "dropped": dict(sorted(self.dropped.items())),
+            "truncated": dict(sorted(self.truncated.items())),
         }
 
 
@@ -184,58 +187,77 @@ def preference_example(tokenizer: ChatTokenizer, draft: Draft, rng: random.Rando
 
 
 def fault_of(example: Example, max_tokens: int) -> str | None:
-    """Return why an example is left out ("long": a branch exceeds `max_tokens`; "equal": chosen =
-    rejected), or None.
+    """Return what is wrong with an example, or None: "empty" (an answer without a token), "equal" (chosen = rejected),
+    "long" (a path exceeds `max_tokens`).
     """
-    branches = [ids for key, ids in example.items() if key != "prompt_ids"]
-    if len(example["prompt_ids"]) + max(map(len, branches)) > max_tokens:
-        return "long"
+    branches = _branches(example)
+    if min(map(len, branches)) < 2:  # <|im_end|> alone
+        return "empty"
     if len(branches) == 2 and branches[0] == branches[1]:
         return "equal"
-    return None
+    return "long" if _excess(example, max_tokens) > 0 else None
+
+
+def _branches(example: Example) -> list[list[int]]:
+    return [ids for key, ids in example.items() if key.endswith("_ids") and key != "prompt_ids"]
+
+
+def _excess(example: Example, max_tokens: int) -> int:
+    return len(example["prompt_ids"]) + max(map(len, _branches(example))) - max_tokens
 
 
 def draw_mix(
     pools: Sequence[Pool],
-    examples: int,
-    max_tokens: int,
+    settings: MixSettings,
     seed: int,
     encode: Callable[[Draft, random.Random], Example],
 ) -> Mix:
-    """Return `examples` examples, the same number (to within one) from every pool, in a seeded order.
+    """Return the examples of a mix, the same number (to within one) from every pool, in a seeded order.
 
     An item that cannot be used is counted and the pool's next one is taken; a pool without any usable item
-    in one
-    whole pass is a PreftuneError.
+    in one whole pass is a PreftuneError.
     """
     rng = random.Random(seed)
-    mix = Mix([], Counter())
-    for place in range(examples):
-        pool = pools[place % len(pools)]
-        mix.examples.append(_usable(pool, max_tokens, rng, encode, mix.dropped))
+    mix = Mix([], Counter(), Counter())
+    for place in range(settings.examples):
+        mix.examples.append(_usable(pools[place % len(pools)], settings, rng, encode, mix))
     rng.shuffle(mix.examples)
     return mix
 
 
 def _usable(
     pool: Pool,
-    max_tokens: int,
+    settings: MixSettings,
     rng: random.Random,
     encode: Callable[[Draft, random.Random], Example],
-    dropped: Counter[str],
+    mix: Mix,
 ) -> Example:
     for _ in range(max(1, len(pool.drafts))):
         draft = pool.next(rng)
         example = encode(draft, rng)
-        fault = fault_of(example, max_tokens)
+        fault = fault_of(example, settings.max_tokens)
+        if fault == "long" and settings.long != "skip":
+            example = _cut(example, draft, settings)
+            mix.truncated[draft.task] += 1
+            fault = None
         if fault is None:
             return {
                 "example_id": f"{draft.task}/{draft.document}/{pool.cycle}",
                 "task": draft.task,
                 **example,
             }
-        dropped[f"{fault}: {draft.task}"] += 1
+        mix.dropped[f"{fault}: {draft.task}"] += 1
     raise PreftuneError(
-        f"no item of {pool.name} can be used (longer than max_tokens = {max_tokens}, or both answers equal): "
-        "raise max_tokens or take it out of the mix's tasks."
+        f"no item of {pool.name} can be used (longer than max_tokens = {settings.max_tokens}, or an answer empty, or both "
+        "answers equal): raise max_tokens or take it out of the mix's tasks."
     )
+
+
+def _cut(example: Example, draft: Draft, settings: MixSettings) -> Example:
+    excess = _excess(example, settings.max_tokens)
+    if settings.long == "refuse":
+        raise PreftuneError(
+            f"{draft.task}, document {draft.document} has {settings.max_tokens + excess} tokens but max_tokens is "
+            f"{settings.max_tokens}: raise it, or set long: skip or long: truncate."
+        )
+    return example | {"prompt_ids": truncate_prompt(example["prompt_ids"], excess)}

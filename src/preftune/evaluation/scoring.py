@@ -1,28 +1,19 @@
 """Scores of every candidate of every question: log-probability and reward from one forward pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from datasets import load_from_disk
 
 from preftune.data.chat import encode_completion, encode_prompt
 from preftune.data.tasks.base import Question, Task
 from preftune.errors import PreftuneError
-from preftune.preference.batches import Completion, collate_completions, length_sorted_batches
-from preftune.preference.heads import PreferenceModel, PreferenceOutput
-from preftune.progress import track
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Per row: log-probability of the answer without `<|im_end|>` (sum, nats), reward (NaN without head)."""
-
-    log_probabilities: np.ndarray
-    rewards: np.ndarray
+from preftune.preference.heads import PreferenceModel
+from preftune.preference.scoring import score_trees
+from preftune.training.trees import Tree, fit_to_context
 
 
 def read_questions(task: Task, folders: Sequence[Path], limit: int | None) -> list[Question]:
@@ -48,82 +39,47 @@ def read_questions(task: Task, folders: Sequence[Path], limit: int | None) -> li
     return [task.question(rows[i], i) for i in range(count)]
 
 
-def encode_question(model: PreferenceModel, question: Question) -> list[Completion]:
-    """One row for each candidate: the question as prompt, the candidate with `<|im_end|>` as completion."""
-    prompt = encode_prompt(model.tokenizer, question.messages)
-    return [Completion(prompt, encode_completion(model.tokenizer, text)) for text in question.candidates]
-
-
-def score_groups(
-    model: PreferenceModel, groups: Sequence[list[Completion]], batch: int, description: str
-) -> Scores:
-    """Score the candidates of each question, in eval mode; the prompt of a question is read once.
-
-    A forward pass holds questions of similar length with about `batch` candidates in all. The prompt but for its
-    last token goes through the model once; each candidate then continues from its keys and values.
-    """
-    model.eval()
-    starts = np.cumsum([0, *(len(group) for group in groups)])
-    log_probabilities, rewards = np.empty(starts[-1]), np.full(starts[-1], np.nan)
-    questions = max(1, round(batch * len(groups) / starts[-1]))
-    order = length_sorted_batches([len(group[0].prompt_ids) for group in groups], questions)
-    with torch.no_grad():
-        for chosen in track(order, description, unit="batch"):
-            places = [starts[i] + j for i in chosen for j in range(len(groups[i]))]
-            output = _score_batch(model, [groups[i] for i in chosen])
-            assert output.token_log_probabilities is not None  # a completion mask was given
-            log_probabilities[places] = output.token_log_probabilities.sum(dim=1).cpu().numpy()
-            for values in output.rewards.values():
-                rewards[places] = values.cpu().numpy()
-    return Scores(log_probabilities, rewards)
-
-
-def _score_batch(model: PreferenceModel, groups: Sequence[list[Completion]]) -> PreferenceOutput:
-    pad_id = model.tokenizer.pad_token_id
-    prompts = [Completion(group[0].prompt_ids[:-1], []) for group in groups]
-    inputs = collate_completions(prompts, pad_id, model.device)
-    prefix = model.read_prefix(inputs.input_ids, inputs.attention_mask)
-    owners = [owner for owner, group in enumerate(groups) for _ in group]
-    rows = [Completion(row.prompt_ids[-1:], row.completion_ids) for group in groups for row in group]
-    inputs = collate_completions(rows, pad_id, model.device)
-    # The log score leaves <|im_end|>, the last token of each completion, out.
-    inputs.completion_mask[range(len(rows)), [len(row) - 1 for row in rows]] = False
-    return model(inputs.input_ids, inputs.attention_mask, inputs.completion_mask, prefix.select(owners))
+def encode_question(model: PreferenceModel, question: Question) -> Tree:
+    """The question as prompt, each candidate with `<|im_end|>` as a branch."""
+    tokenizer = model.tokenizer
+    branches = tuple(encode_completion(tokenizer, text) for text in question.candidates)
+    return Tree(question.document, encode_prompt(tokenizer, question.messages), branches)
 
 
 def score_questions(
-    model: PreferenceModel, questions: Sequence[Question], batch: int, description: str = "scoring"
-) -> pd.DataFrame:
-    """The candidate table of `questions`: one row a candidate, in order.
+    model: PreferenceModel,
+    questions: Sequence[Question],
+    tokens_per_pass: int | None = None,
+    long: Literal["refuse", "truncate"] = "refuse",
+    description: str = "scoring",
+) -> tuple[pd.DataFrame, int]:
+    """The candidate table of `questions`, one row a candidate, in order, and how many prompts were cut.
 
     Columns: document, candidate (index), label (its text), log_probability (sum over the answer's tokens
     without `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold
-    value of a regression task, else the gold label).
+    value of a regression task, else the gold label). `long` says what becomes of questions longer than the context.
     """
-    groups = [encode_question(model, question) for question in questions]
-    records = [
-        _record(question, index, len(row.completion_ids) - 1)
-        for question, group in zip(questions, groups, strict=True)
-        for index, row in enumerate(group)
-    ]
-    scores = score_groups(model, groups, batch, description)
-    table = pd.DataFrame(records)
+    trees = [encode_question(model, question) for question in questions]
+    trees, cut = fit_to_context(trees, model.reader.context, long)
+    scores = score_trees(
+        model, trees, tokens_per_pass=tokens_per_pass, skip_last=True, description=description
+    )
+    table = pd.DataFrame(
+        [_record(question, index) for question in questions for index in range(len(question.candidates))]
+    )
     table.insert(3, "log_probability", scores.log_probabilities)
-    table.insert(5, "reward", scores.rewards)
-    return table
+    table.insert(4, "tokens", scores.tokens)
+    (rewards,) = scores.rewards.values() or (np.full(len(table), np.nan),)
+    table.insert(5, "reward", rewards.astype(float))
+    return table, cut
 
 
-def _record(question: Question, index: int, tokens: int) -> dict[str, object]:
-    if tokens < 1:
-        raise PreftuneError(
-            f"document {question.document}: candidate {index} is empty; repair this row of the data."
-        )
+def _record(question: Question, index: int) -> dict[str, object]:
     value = question.gold_value
     return {
         "document": question.document,
         "candidate": index,
         "label": question.candidates[index],
-        "tokens": tokens,
         "is_gold": index == question.gold,
         "gold": question.candidates[question.gold] if value is None else repr(float(value)),
     }

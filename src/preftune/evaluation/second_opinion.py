@@ -14,8 +14,8 @@ from lm_eval.tasks import TaskManager
 from preftune.data.tasks.base import Question
 from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import encode_question, score_questions
-from preftune.preference.batches import Completion
 from preftune.preference.heads import PreferenceModel
+from preftune.training.trees import Tree
 
 TASK = "preftune_second_opinion"
 CLEAR_GAP = 1e-3  # nats: float32 summation order explains less
@@ -53,7 +53,7 @@ def compare_with_lm_eval(model: PreferenceModel, questions: Sequence[Question], 
     """
     encoded = [encode_question(model, question) for question in questions]
     theirs, accuracy = _lm_eval_scores(model, questions, encoded, batch)
-    table = score_questions(model, questions, batch, "our scores")
+    table, _ = score_questions(model, questions, description="our scores")
     ours = [group["log_probability"].tolist() for _, group in table.groupby("document", sort=False)]
     documents = [_compare(*item) for item in zip(questions, theirs, ours, strict=True)]
     return {
@@ -68,7 +68,7 @@ def compare_with_lm_eval(model: PreferenceModel, questions: Sequence[Question], 
 
 
 def _lm_eval_scores(
-    model: PreferenceModel, questions: Sequence[Question], encoded: Sequence[Sequence[Completion]], batch: int
+    model: PreferenceModel, questions: Sequence[Question], encoded: Sequence[Tree], batch: int
 ) -> tuple[list[list[float]], float]:
     rows, ids = _rows(model, questions, encoded)
     backend = ChatHFLM(
@@ -77,7 +77,7 @@ def _lm_eval_scores(
         tokenizer=model.tokenizer,
         backend="causal",
         batch_size=batch,
-        max_length=max(len(row) for question in encoded for row in question) + 1,
+        max_length=max(tree.longest for tree in encoded) + 1,
     )
     with tempfile.TemporaryDirectory() as folder:
         _write_task(Path(folder), rows)
@@ -93,15 +93,15 @@ def _lm_eval_scores(
 
 
 def _rows(
-    model: PreferenceModel, questions: Sequence[Question], encoded: Sequence[Sequence[Completion]]
+    model: PreferenceModel, questions: Sequence[Question], encoded: Sequence[Tree]
 ) -> tuple[list[dict[str, Any]], IdPairs]:
     """The task's rows as text, and the ids that stand for each (context, continuation)."""
     rows, ids = [], {}
-    for question, candidates in zip(questions, encoded, strict=True):
-        context = model.tokenizer.decode(candidates[0].prompt_ids)
+    for question, tree in zip(questions, encoded, strict=True):
+        context = model.tokenizer.decode(tree.prompt)
         rows.append({"query": context, "choices": list(question.candidates), "gold": question.gold})
-        for text, row in zip(question.candidates, candidates, strict=True):
-            ids[context, text] = (list(row.prompt_ids), list(row.completion_ids[:-1]))
+        for text, branch in zip(question.candidates, tree.branches, strict=True):
+            ids[context, text] = (list(tree.prompt), list(branch[:-1]))
     return rows, ids
 
 
@@ -153,7 +153,7 @@ def _accuracy(documents: Sequence[dict[str, Any]]) -> float:
     return float(np.mean([document["preftune"]["prediction"] == document["gold"] for document in documents]))
 
 
-def _count_joined_differences(model: PreferenceModel, encoded: Sequence[Sequence[Completion]]) -> int:
+def _count_joined_differences(model: PreferenceModel, encoded: Sequence[Tree]) -> int:
     tokenizer = model.tokenizer
-    rows = [[*row.prompt_ids, *row.completion_ids[:-1]] for question in encoded for row in question]
+    rows = [[*tree.prompt, *branch[:-1]] for tree in encoded for branch in tree.branches]
     return sum(tokenizer.encode(tokenizer.decode(ids), add_special_tokens=False) != ids for ids in rows)

@@ -1,5 +1,6 @@
 """Loading causal language models from plain folders, offline."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -24,6 +25,11 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def computing_in(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Arithmetic in `dtype` inside the block, whatever the weights are; fp32 leaves all as it is."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def load_language_model(

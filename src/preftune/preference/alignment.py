@@ -1,10 +1,11 @@
-"""The alignment objective: a_dph L_dph + a_dpo L_cdpo on one forward pass over [chosen; rejected].
+"""The alignment objective: a_dph L_dph + a_dpo L_cdpo on one forward pass over prompts with both answers.
 
 Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: joint training of the language model and its
 heads.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from preftune.errors import PreftuneError
-from preftune.preference.data import PreferencePair, collate_pairs
+from preftune.models.policy import load_policy, trainable_parameters
 from preftune.preference.heads import PreferenceModel, PreferenceOutput
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 from preftune.settings import AlignmentSettings
-from preftune.training.checkpoints import load_policy, trainable_parameters
+from preftune.training.loop import Example, Logged
+from preftune.training.trees import Tree
 
 DPH_LOSSES = {"separable": separable_dph_loss, "contrastive": contrastive_dph_loss}
 
@@ -51,25 +53,33 @@ def parameter_groups(model: PreferenceModel, settings: AlignmentSettings) -> lis
         groups.append(
             {
                 "params": trainable_parameters(model.head),
-                "weight_decay": settings.head_weight_decay,
+                "decay": settings.head_weight_decay,
+                "decay_to": "zero",
                 "lr": rate,
             }
         )
     return groups
 
 
+@dataclass(frozen=True)
+class Pair(Example):
+    """A prompt with its preferred and its dispreferred answer; `reference` [2]: their reference log-probabilities."""
+
+    reference: Tensor | None
+
+
 class AlignmentObjective:
-    """Loss and logged values of a batch of pair indices, for `preftune.training.loop.fit`.
+    """The weighted losses' mean over the pairs of the global batch.
 
     Args:
-        pairs: the preference mix.
+        pairs: the preference mix: trees of two branches, the preferred answer first.
         reference: log-probabilities `[pairs, 2]` under the reference model; None when DPO is off.
     """
 
     def __init__(
         self,
         model: PreferenceModel,
-        pairs: Sequence[PreferencePair],
+        pairs: Sequence[Tree],
         reference: Tensor | None,
         settings: AlignmentSettings,
     ) -> None:
@@ -82,26 +92,36 @@ class AlignmentObjective:
         self.reference = reference
         self.settings = settings
 
-    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
-        """The scalar loss of these pairs and what is logged about them."""
-        model = self.model
-        batch = collate_pairs([self.pairs[i] for i in indices], model.tokenizer.pad_token_id, model.device)
-        # Without DPO no log-probability is needed, so the logits are not computed at all.
-        completion_mask = batch.completion_mask if self.settings.dpo else None
-        output = model(batch.input_ids, batch.attention_mask, completion_mask)
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def draw(self, index: int, step: int) -> Pair:
+        """The pair and what the reference model says of it."""
+        return Pair(self.pairs[index], self.reference[index] if self.reference is not None else None)
+
+    def units(self, example: Pair) -> int:
+        """One pair."""
+        return 1
+
+    def loss(self, examples: Sequence[Pair], units: int) -> tuple[Tensor, Logged]:
+        """This micro-batch's part of the mean over `units` pairs, and of what is logged."""
+        # Without DPO no log-probability is needed, so the language-model head is left out.
+        output = self.model([pair.tree for pair in examples], log_probabilities=self.settings.dpo)
         reference = None
-        if self.settings.dpo and self.reference is not None:
-            reference = self.reference[list(indices)].to(model.device)  # [pairs, 2]
-        return alignment_loss(output, reference, self.settings)
+        if self.settings.dpo:
+            reference = torch.stack([pair.reference for pair in examples if pair.reference is not None])
+        loss, logged = alignment_loss(output, reference, self.settings)
+        share = len(examples) / units
+        return share * loss, {name: share * value for name, value in logged.items()}
 
 
 def alignment_loss(
     output: PreferenceOutput, reference: Tensor | None, settings: AlignmentSettings
-) -> tuple[Tensor, dict[str, float]]:
-    """Total objective and logged values of a forward pass over [chosen; rejected] rows.
+) -> tuple[Tensor, Logged]:
+    """Total objective and logged values of a forward pass over trees of two branches, chosen and rejected.
 
     Args:
-        output: of `2 * pairs` rows, the chosen ones first.
+        output: of `2 * pairs` branches.
         reference: reference log-probabilities `[pairs, 2]`, when DPO is on.
 
     Returns:
@@ -110,17 +130,16 @@ def alignment_loss(
         their margin and accuracy (with DPO).
     """
     losses: list[Tensor] = []
-    logged: dict[str, float] = {}
+    logged: Logged = {}
     if settings.dph != "none":
         (rewards,) = output.rewards.values()
-        chosen, rejected = rewards.chunk(2)  # each [pairs]
+        chosen, rejected = rewards.view(-1, 2).unbind(dim=1)  # each [pairs]
         loss = DPH_LOSSES[settings.dph](chosen, rejected, settings.label_smoothing)
         losses.append(settings.dph_weight * loss)
-        logged |= {"dph_loss": float(loss.detach())} | _summary("", chosen, rejected)
-    if settings.dpo and reference is not None and output.token_log_probabilities is not None:
-        logps = output.token_log_probabilities.sum(dim=1)  # [2 * pairs]
-        chosen, rejected = logps.chunk(2)
-        reference_chosen, reference_rejected = reference.unbind(dim=1)
+        logged |= {"dph_loss": loss.detach()} | _summary("", chosen, rejected)
+    if settings.dpo and reference is not None:
+        chosen, rejected = output.log_probabilities.view(-1, 2).unbind(dim=1)
+        reference_chosen, reference_rejected = reference.to(chosen.device).unbind(dim=1)
         loss = dpo_loss(
             chosen,
             rejected,
@@ -130,7 +149,7 @@ def alignment_loss(
             settings.dpo_label_smoothing,
         )
         losses.append(settings.dpo_weight * loss)
-        logged["dpo_loss"] = float(loss.detach())
+        logged["dpo_loss"] = loss.detach()
         implicit = (
             settings.beta * (chosen - reference_chosen),
             settings.beta * (rejected - reference_rejected),
@@ -139,11 +158,11 @@ def alignment_loss(
     return torch.stack(losses).sum(), logged
 
 
-def _summary(prefix: str, chosen: Tensor, rejected: Tensor) -> dict[str, float]:
+def _summary(prefix: str, chosen: Tensor, rejected: Tensor) -> Logged:
     chosen, rejected = chosen.detach(), rejected.detach()
     return {
-        f"{prefix}chosen_reward": float(chosen.mean()),
-        f"{prefix}rejected_reward": float(rejected.mean()),
-        f"{prefix}margin": float((chosen - rejected).mean()),
-        f"{prefix}accuracy": float((chosen > rejected).float().mean()),
+        f"{prefix}chosen_reward": chosen.mean(),
+        f"{prefix}rejected_reward": rejected.mean(),
+        f"{prefix}margin": (chosen - rejected).mean(),
+        f"{prefix}accuracy": (chosen > rejected).float().mean(),
     }

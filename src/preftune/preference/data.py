@@ -1,57 +1,57 @@
-"""Training rows on disk (`datasets` folders of the mixes) and batches of preference pairs."""
+"""Training rows on disk (`datasets` folders of the mixes) as trees."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from datasets import load_from_disk
 
 from preftune.errors import PreftuneError
-from preftune.preference.batches import Completion, CompletionBatch, collate_completions
+from preftune.training.trees import Tree
+
+SFT_COLUMNS = ("example_id", "prompt_ids", "completion_ids")
+PAIR_COLUMNS = ("example_id", "prompt_ids", "chosen_ids", "rejected_ids")
 
 
-@dataclass(frozen=True)
-class PreferencePair:
-    """One prompt with a preferred and a dispreferred completion, as ids, each ending with `<|im_end|>`."""
-
-    example_id: str
-    prompt_ids: Sequence[int]
-    chosen_ids: Sequence[int]
-    rejected_ids: Sequence[int]
-
-    @property
-    def chosen(self) -> Completion:
-        return Completion(self.prompt_ids, self.chosen_ids)
-
-    @property
-    def rejected(self) -> Completion:
-        return Completion(self.prompt_ids, self.rejected_ids)
+def read_completions(folder: Path) -> list[Tree]:
+    """The rows of an SFT mix, one branch each: the answer with its `<|im_end|>`."""
+    return _read_mix(folder, SFT_COLUMNS)
 
 
-def read_completions(folder: Path) -> list[Completion]:
-    """The rows of an SFT mix (columns prompt_ids, completion_ids)."""
-    rows = _read_mix(folder, ("prompt_ids", "completion_ids"))
-    return [Completion(row["prompt_ids"], row["completion_ids"]) for row in rows]
+def read_pairs(folder: Path) -> list[Tree]:
+    """The rows of a preference mix, two branches each: the preferred answer, then the dispreferred one.
+
+    Raises:
+        PreftuneError: both answers of a pair are equal, so that it says nothing.
+    """
+    pairs = _read_mix(folder, PAIR_COLUMNS)
+    for pair in pairs:
+        chosen, rejected = pair.branches
+        if list(chosen) == list(rejected):
+            raise PreftuneError(
+                f"{folder}: pair {pair.name} has two equal answers; drop this row, or prepare the mix again."
+            )
+    return pairs
 
 
-def read_pairs(folder: Path) -> list[PreferencePair]:
-    """The rows of a preference mix (columns example_id, prompt_ids, chosen_ids, rejected_ids)."""
-    columns = ("example_id", "prompt_ids", "chosen_ids", "rejected_ids")
-    return [PreferencePair(*(row[column] for column in columns)) for row in _read_mix(folder, columns)]
+def hash_trees(trees: Iterable[Tree]) -> str:
+    """SHA-256 of names and token ids, in order: what any log-probability of the trees depends on, but for the model."""
+    digest = hashlib.sha256()
+    for tree in trees:
+        parts = [
+            tree.name.encode(),
+            *(np.asarray(ids, dtype="<i4").tobytes() for ids in (tree.prompt, *tree.branches)),
+        ]
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()
 
 
-def collate_pairs(
-    pairs: Sequence[PreferencePair], pad_id: int, device: torch.device | str = "cpu"
-) -> CompletionBatch:
-    """One batch of all chosen rows followed by all rejected rows, `[2 * pairs, seq]`."""
-    return collate_completions(
-        [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], pad_id, device
-    )
-
-
-def _read_mix(folder: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+def _read_mix(folder: Path, columns: Sequence[str]) -> list[Tree]:
+    """Rows of a folder; columns: the name, the prompt, then a branch each."""
     try:
         rows = load_from_disk(str(folder))
     except (FileNotFoundError, ValueError) as error:
@@ -63,4 +63,9 @@ def _read_mix(folder: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
         raise PreftuneError(f"{folder} lacks the columns {', '.join(missing)}; prepare this mix again.")
     if not len(rows):
         raise PreftuneError(f"{folder} holds no rows; raise its max_tokens or its number of examples.")
-    return list(rows.select_columns(list(columns)))
+    return [_tree(row, columns) for row in rows.select_columns(list(columns))]
+
+
+def _tree(row: Mapping[str, Any], columns: Sequence[str]) -> Tree:
+    name, prompt, *branches = columns
+    return Tree(row[name], row[prompt], tuple(row[branch] for branch in branches))

@@ -76,11 +76,13 @@ def _size(path: Path) -> int:
 def describe_code(rule: str) -> dict[str, Any]:
     """Commit, dirty flag, digest of the import closure and the git blob of each of its files."""
     closure = {path.relative_to(ROOT).as_posix(): blob_hash(path) for path in import_closure(rule)}
-    return {**_git_state(), "digest": code_digest(rule), "files": closure}
+    return {**describe_git(), "digest": code_digest(rule), "files": closure}
 
 
 @cache
-def _git_state() -> dict[str, Any]:
+def describe_git() -> dict[str, Any]:
+    """Commit of the checkout and whether tracked files differ from it; null without git."""
+
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None

@@ -1,109 +1,135 @@
-"""Policies on disk: a PEFT adapter on a base model, or a whole model; starting, loading, saving."""
+"""Checkpoints of a training in progress: written whole or not at all, checked when read, the newest two kept.
 
+They lie in a scratch folder named by the content of everything that the training depends on, not among the workflow's
+declared outputs: Snakemake deletes the outputs of a job that failed, and a changed input never meets a stale state.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
 
 from preftune.errors import PreftuneError
-from preftune.files import read_json, write_json
-from preftune.models.language import load_language_model
-from preftune.settings import LoraSettings
+from preftune.files import explain_full_disk, read_json, sha256_file, write_json
 
-ADAPTER_CONFIG = "adapter_config.json"
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether `folder` is a PEFT adapter rather than a whole model."""
-    return (Path(folder) / ADAPTER_CONFIG).is_file()
+FORMAT = "preftune/checkpoint/1"
+KEPT = 2
 
 
-def new_policy(
-    base: Path, lora: LoraSettings | None, seed: int, device: torch.device | str, dtype: torch.dtype
-) -> tuple[nn.Module, Any]:
-    """The base model made trainable, with its tokenizer: a fresh LoRA adapter on frozen weights, or every
-    weight.
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training.
 
-    LoRA's A matrices are drawn from torch's global generator after it is seeded with `seed`; B is zero, so
-    the new policy computes what the base model computes.
+    Attributes:
+        folder: scratch folder of this training alone.
+        key: what the training is (code, settings, seed, inputs), stored in each checkpoint.
     """
-    model, tokenizer = load_language_model(base, torch.device(device), dtype)
-    if lora is None:
-        return model.requires_grad_(True).train(), tokenizer
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        target_modules=list(lora.targets),
-        lora_dropout=lora.dropout,
-        task_type="CAUSAL_LM",
-    )
+
+    folder: Path
+    key: str
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Lock the folder inside the block, so that two copies of a job never train at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                stream.seek(0)
+                raise PreftuneError(
+                    f"The same training is running already ({stream.read().strip()}): wait for it, or stop it and call this "
+                    "again."
+                ) from error
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()}, SLURM job {os.environ.get('SLURM_JOB_ID', 'none')}\n")
+            stream.flush()
+            yield
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after `step` steps: temporary name, flushed to the disk, renamed; then drop the oldest."""
+        with explain_full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = self.folder / f".step-{step:08d}.{os.getpid()}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            try:
+                _write_state(temporary / "state.pt", state)
+                facts = {
+                    "format": FORMAT,
+                    "key": self.key,
+                    "step": step,
+                    "sha256": sha256_file(temporary / "state.pt"),
+                }
+                write_json(temporary / "checkpoint.json", facts)
+                target = self.folder / f"step-{step:08d}"
+                shutil.rmtree(target, ignore_errors=True)
+                os.replace(temporary, target)
+                _flush(self.folder)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        for old in self._found()[KEPT:]:
+            shutil.rmtree(old)
+
+    def load(self, device: torch.device) -> tuple[int, dict[str, Any], list[str]] | None:
+        """The newest good checkpoint: steps done, state, and a warning for each damaged one that was passed over.
+
+        Raises:
+            PreftuneError: a checkpoint belongs to another training.
+        """
+        warnings: list[str] = []
+        for path in self._found():
+            try:
+                step, state = self._read(path, device)
+            except _DamagedError as damage:
+                warnings.append(f"checkpoint {path.name} is damaged ({damage}); the one before it is used")
+                continue
+            return step, state, warnings
+        if warnings:
+            return 0, {}, [*warnings, "no good checkpoint is left: training starts from its beginning"]
+        return None
+
+    def _found(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []
+
+    def _read(self, path: Path, device: torch.device) -> tuple[int, dict[str, Any]]:
+        try:
+            facts = read_json(path / "checkpoint.json")
+            step, key, expected = int(facts["step"]), facts["key"], facts["sha256"]
+            found = sha256_file(path / "state.pt")
+        except (PreftuneError, OSError, KeyError, TypeError, ValueError) as error:
+            raise _DamagedError(str(error)) from error
+        if facts["format"] != FORMAT or key != self.key:
+            raise PreftuneError(
+                f"{path} is a checkpoint of another training ({key}, not {self.key}): move it away, or delete the folder "
+                f"{self.folder}."
+            )
+        if found != expected:
+            raise _DamagedError("its checksum differs")
+        return step, torch.load(path / "state.pt", map_location=device, weights_only=True)
+
+
+class _DamagedError(Exception):
+    """A checkpoint that cannot be read."""
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    with path.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        return get_peft_model(model, config).train(), tokenizer
-    except ValueError as error:
-        raise PreftuneError(
-            f"LoRA targets {list(lora.targets)} do not fit {base} ({error}); name its linear layers in "
-            "lora.targets."
-        ) from error
-
-
-def load_policy(
-    folder: Path,
-    base: Path | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    trainable: bool = False,
-) -> tuple[nn.Module, Any]:
-    """Load an adapter on `base`, or a whole model, with its tokenizer.
-
-    Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains
-    whole.
-    """
-    if not is_adapter(folder):
-        model, tokenizer = load_language_model(folder, torch.device(device), dtype)
-        return model.requires_grad_(trainable).train(trainable), tokenizer
-    if base is None:
-        raise PreftuneError(
-            f"{folder} is an adapter without its base model; give the base model's folder as well."
-        )
-    model, tokenizer = load_language_model(base, torch.device(device), dtype)
-    try:
-        policy = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-    except (ValueError, RuntimeError) as error:
-        raise PreftuneError(
-            f"The adapter {folder} does not fit the base model {base} ({error}); give the base that it was "
-            "trained on."
-        ) from error
-    if not trainable:
-        policy.requires_grad_(False)
-    return policy.train(trainable), tokenizer
-
-
-def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write an adapter, or a whole model with its tokenizer, with reproducible bytes."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not isinstance(model, PeftModel):
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return
-    # "auto" would look the base model up on the hub; no embedding is ever trained by an adapter here.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    # PEFT writes a Python set, whose order changes from process to process.
-    config = read_json(folder / ADAPTER_CONFIG)
-    write_json(folder / ADAPTER_CONFIG, {**config, "target_modules": sorted(config["target_modules"])})
-
-
-def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that have a gradient."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Numbers of all and of trainable parameters."""
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trainable_parameters": sum(parameter.numel() for parameter in trainable_parameters(model)),
-    }
+        os.fsync(handle)
+    finally:
+        os.close(handle)

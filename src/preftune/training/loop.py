@@ -1,107 +1,327 @@
-"""One plain training loop for every stage: seeded order, schedule, clipping, metrics as JSON Lines."""
+"""The training loop of every stage: global batches, packed micro-batches, several devices, exact resume.
 
-import json
+All that a step does follows from (seed, step, rank): its examples, its random draws, its learning rate. So a checkpoint
+needs no generator states, and a run that was killed and resumed ends with the same bytes as one that was not.
+"""
+
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from preftune.errors import PreftuneError
-from preftune.progress import track
+from preftune.models.language import computing_in
+from preftune.progress import say, track
 from preftune.settings import TrainingSettings
+from preftune.training import distributed
+from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank, split_by_tokens
+from preftune.training.checkpoints import Checkpoints
+from preftune.training.interruption import InterruptedTraining, StopRequest, watch_signals
+from preftune.training.metrics import MetricsLog
+from preftune.training.optimizers import make_optimizer, schedule_factor
+from preftune.training.trees import Tree
 
-LossOf = Callable[[list[int]], tuple[Tensor, dict[str, float]]]
-
-
-def epoch_order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
-    """Indices of each step's examples: a fresh seeded permutation per epoch, cut into full batches, cycled."""
-    if count < 1:
-        raise PreftuneError(
-            "The training data hold no example: check the mix's counts of skipped and dropped rows."
-        )
-    generator = np.random.default_rng(seed)
-    stream: list[int] = []
-    while len(stream) < batch * steps:
-        stream.extend(int(index) for index in generator.permutation(count))
-    return [stream[step * batch : (step + 1) * batch] for step in range(steps)]
+Logged = dict[str, Any]
 
 
-def schedule_factor(step: int, settings: TrainingSettings) -> float:
-    """Learning-rate factor of a step counted from 1: linear warm-up, then constant, linear or cosine decay to 0."""
-    if step <= settings.warmup_steps:
-        return step / settings.warmup_steps
-    if settings.schedule == "constant":
-        return 1.0
-    span = max(1, settings.steps - settings.warmup_steps)
-    done = min(1.0, (step - settings.warmup_steps - 1) / span)
-    return 1.0 - done if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+# Numbers, or tensors of one number that need not be waited for yet.
+@dataclass(frozen=True)
+class Example:
+    """One training example as one step sees it; objectives add what else they need."""
+
+    tree: Tree
 
 
-def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam (no decay) or AdamW over parameter groups; a group may carry its own `lr` and `weight_decay`."""
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=settings.learning_rate, betas=settings.betas)
-    return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
-    )
+E = TypeVar("E", bound=Example)
+
+
+class Objective(Protocol[E]):
+    """What is minimised: a mean over units (answer tokens, pairs) of the global batch."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def draw(self, index: int, step: int) -> E:
+        """The example as step `step` (from 1) sees it; a random choice must follow from the arguments."""
+
+    def units(self, example: E) -> int:
+        """How many units of the mean the example holds."""
+
+    def loss(self, examples: Sequence[E], units: int) -> tuple[Tensor, Logged]:
+        """This micro-batch's part of the loss and of the logged values; parts add up over micro-batches and devices.
+
+        `units` are those of the whole global batch, by which sums are divided.
+        """
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a training runs.
+
+    Attributes:
+        device: this process's device.
+        compute: type of the arithmetic; with bfloat16, fp32 weights are computed with under autocast.
+        seed: of order and random draws.
+        metrics: the JSON Lines file to write.
+        checkpoints: where the state is kept; None: nowhere, a stop loses it.
+        name: for progress lines and mirrors.
+    """
+
+    device: torch.device
+    compute: torch.dtype
+    seed: int
+    metrics: Path
+    name: str
+    checkpoints: Checkpoints | None = None
 
 
 def fit(
-    parameters: Iterable[Tensor] | list[dict[str, Any]],
-    loss_of: LossOf,
-    count: int,
+    groups: list[dict[str, Any]],
+    objective: Objective[Any],
     settings: TrainingSettings,
-    seed: int,
-    metrics_path: Path,
-    description: str,
+    place: Place,
+    warn: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Minimise `loss_of` over seeded batches of `count` examples.
+    """Minimise an objective over parameter groups (`params`, and optionally `lr`, `decay`, `decay_to`).
 
-    `loss_of(indices)` returns the scalar loss to back-propagate, already normalised over the global batch, and the
-    values to log. Each step adds one row {step, loss, learning_rate, gradient_norm, seconds, ...} to `metrics_path`.
-    Returns {steps, examples, first_loss, last_loss}. A NaN or infinite loss stops with the step and its examples.
+    Each step adds one row {step, loss, learning_rate, gradient_norm, ...} to the metrics. The global batch is
+    `settings.batch` examples whatever the micro-batches and the number of processes.
+
+    Returns:
+        Facts for the record: steps, examples, tokens, first_loss, last_loss, training_seconds, tokens_per_second,
+        tokens_per_pass, skipped_steps, attempts.
+
+    Raises:
+        InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
+        PreftuneError: the loss was NaN or infinite `nonfinite_limit` times, or one example does not fit into memory.
     """
-    given = list(parameters)
-    groups: list[dict[str, Any]] = given if given and isinstance(given[0], dict) else [{"params": given}]  # type: ignore[assignment, list-item]
-    optimizer = make_optimizer(groups, settings)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-    order = epoch_order(count, settings.batch, settings.steps, seed)
-    losses: list[float] = []
-    with metrics_path.open("w", encoding="utf-8") as metrics:
-        for step, indices in enumerate(track(order, description), start=1):
-            start = time.monotonic()
-            factor = schedule_factor(step, settings)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor
-            loss, logged = loss_of(indices)
-            losses.append(_finite(loss, step, indices))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            limit = math.inf if settings.clip_norm is None else settings.clip_norm
-            norm = float(torch.nn.utils.clip_grad_norm_(tensors, limit))
-            optimizer.step()
-            row = {"step": step, "loss": losses[-1], "learning_rate": settings.learning_rate * factor,
-                   "gradient_norm": norm, "seconds": round(time.monotonic() - start, 4)}  # fmt: skip
-            metrics.write(json.dumps(row | logged) + "\n")
-            metrics.flush()
-    return {
-        "steps": settings.steps,
-        "examples": settings.steps * settings.batch,
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
-    }
+    checkpoints = place.checkpoints if distributed.rank() == 0 else None
+    with checkpoints.hold() if checkpoints is not None else nullcontext():
+        return Training(groups, objective, settings, place, warn).run()
 
 
-def _finite(loss: Tensor, step: int, indices: list[int]) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise PreftuneError(
-            f"The loss is {value} at step {step} (examples {indices}): lower learning_rate, or look at these rows."
+class Training:
+    """A training in progress; `fit` runs one from its start to its end."""
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        objective: Objective[Any],
+        settings: TrainingSettings,
+        place: Place,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.objective, self.settings, self.place, self.warn = objective, settings, place, warn
+        self.optimizer, self.decay = make_optimizer(groups, settings)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+        self.order = epoch_order(len(objective), settings.batch, settings.steps, place.seed)
+        self.budget = settings.tokens_per_pass or TOKENS_PER_PASS[place.device.type]
+        self.done, self.started, self.earlier_seconds = 0, time.monotonic(), 0.0
+        self.facts: dict[str, Any] = {"tokens": 0, "skipped_steps": 0, "attempts": []}
+
+    def run(self) -> dict[str, Any]:
+        """Resume where there is something to resume, then take the steps that are left."""
+        text = self._resume()
+        self.facts["attempts"].append({"first_step": self.done + 1})
+        log = MetricsLog(self.place.metrics if distributed.rank() == 0 else None, text, self.place.name)
+        saved = time.monotonic()
+        left = range(self.done + 1, self.settings.steps + 1)
+        try:
+            with watch_signals() as request:
+                for step in track(left, self.place.name, total=self.settings.steps, done=self.done):
+                    stop = self._step(step, log, request)
+                    self.done = step
+                    due = time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes
+                    if (stop or due) and step < self.settings.steps:
+                        self._save(log)
+                        saved = time.monotonic()
+                        if stop:
+                            raise self._interrupted(request)
+        finally:
+            log.close()
+        return self._result()
+
+    def _step(self, step: int, log: MetricsLog, request: StopRequest) -> bool:
+        """One optimiser step; returns whether a process was told to stop."""
+        start = time.monotonic()
+        rate = schedule_factor(step, self.settings)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
+        examples = [self.objective.draw(index, step) for index in self.order[step - 1]]
+        totals = self.update(examples, step, float(request.signal is not None))
+        stop, loss, norm = totals.pop("stop") > 0, totals.pop("loss"), totals.pop("gradient_norm")
+        if not math.isfinite(norm):
+            self._skip(step, loss, [example.tree.name for example in examples], log)
+        tokens = sum(example.tree.tokens for example in examples)
+        self.facts["tokens"] += tokens
+        self.facts.setdefault("first_loss", loss)
+        self.facts["last_loss"] = loss
+        seconds = time.monotonic() - start
+        row = {
+            "step": step,
+            "loss": loss,
+            "learning_rate": self.settings.learning_rate * rate,
+            "gradient_norm": norm,
+        }
+        log.write(row | totals, {"seconds": seconds, "tokens_per_second": tokens / seconds})
+        return stop
+
+    def update(self, examples: Sequence[Any], step: int, stop: float = 0.0) -> dict[str, float]:
+        """One update of the parameters on a global batch; all processes call it with the same examples.
+
+        Returns:
+            What the objective logs, loss, gradient_norm before clipping (NaN where loss or gradient is not finite, and
+            nothing was changed), and the sum of the processes' `stop`.
+        """
+        units = sum(self.objective.units(example) for example in examples)
+        lengths = [example.tree.tokens for example in examples]
+        own = share_of_rank(lengths, distributed.rank(), distributed.world_size())
+        logged = self._backward([examples[i] for i in own], units, step)
+        totals = self._add_up(logged | {"stop": stop})
+        totals["gradient_norm"] = self._apply_gradients() if math.isfinite(totals["loss"]) else math.nan
+        self.optimizer.zero_grad(set_to_none=True)
+        return totals
+
+    def _backward(self, examples: Sequence[Any], units: int, step: int) -> Logged:
+        """Gradients of these examples in micro-batches of at most `budget` tokens, halved until they fit into memory."""
+        while True:
+            try:
+                return self._accumulate(examples, units, step)
+            except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+                if not _is_out_of_memory(error):
+                    raise
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.place.device.type == "cuda":
+                torch.cuda.empty_cache()
+            longest = max((example.tree for example in examples), key=lambda tree: tree.tokens)
+            if self.budget <= longest.tokens and len(self._split(examples)) == len(examples):
+                raise PreftuneError(
+                    f"example {longest.name} alone ({longest.tokens} tokens) does not fit into the memory of "
+                    f"{self.place.device}: set gradient_checkpointing: true, lower max_tokens, or take a larger device."
+                )
+            self.budget //= 2
+            self.warn(f"step {step}: not enough memory, passes of at most {self.budget} tokens from here on")
+
+    def _accumulate(self, examples: Sequence[Any], units: int, step: int) -> Logged:
+        seed = np.random.SeedSequence([self.place.seed, step, distributed.rank()]).generate_state(
+            1, np.uint64
         )
-    return value
+        torch.manual_seed(int(seed[0]))
+        totals: Logged = {"loss": 0.0}
+        for places in self._split(examples):
+            with computing_in(self.place.device, self.place.compute):
+                loss, logged = self.objective.loss([examples[i] for i in places], units)
+            loss.backward()
+            for name, value in ({"loss": loss.detach()} | logged).items():
+                totals[name] = totals.get(name, 0.0) + value
+        return totals
+
+    def _split(self, examples: Sequence[Any]) -> list[list[int]]:
+        return split_by_tokens([example.tree.tokens for example in examples], self.budget)
+
+    def _add_up(self, values: Logged) -> dict[str, float]:
+        names = sorted(values)
+        return dict(
+            zip(
+                names,
+                distributed.add_up([float(values[name]) for name in names], self.place.device),
+                strict=True,
+            )
+        )
+
+    def _apply_gradients(self) -> float:
+        """Gradients of all processes, clipping, decay, optimiser; returns the norm before clipping, NaN if not finite."""
+        distributed.add_up_gradients(self.parameters)
+        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        if math.isfinite(norm):
+            self.decay.step()
+            self.optimizer.step()
+            return norm
+        return math.nan
+
+    def _skip(self, step: int, loss: float, names: list[str], log: MetricsLog) -> None:
+        self.facts["skipped_steps"] += 1
+        bad, limit = self.facts["skipped_steps"], self.settings.nonfinite_limit
+        what = f"step {step}: the loss is {loss} or its gradient is not finite (examples {', '.join(names)})"
+        if bad < limit:
+            self.warn(f"{what}; the step is skipped ({bad} of at most {limit - 1})")
+            return
+        self._save(log)  # the weights are still those of the last good step
+        raise PreftuneError(
+            f"{what}, for the {bad}. time: lower learning_rate, or look at these rows; the last good state is kept."
+        )
+
+    def _save(self, log: MetricsLog) -> None:
+        now = {"last_step": self.done, "seconds": round(time.monotonic() - self.started, 3)}
+        self.facts["attempts"][-1].update(now)
+        if self.place.checkpoints is not None and distributed.rank() == 0:
+            state = {
+                "parameters": [parameter.detach() for parameter in self.parameters],
+                "optimizer": self.optimizer.state_dict(),
+                "starts": self.decay.starts,
+                "budget": self.budget,
+                "facts": self.facts,
+                "metrics": log.text,
+            }
+            self.place.checkpoints.save(self.done, state)
+        distributed.wait()
+
+    def _resume(self) -> str:
+        """Take over the newest good checkpoint; returns the metrics up to it."""
+        found = self.place.checkpoints.load(self.place.device) if self.place.checkpoints is not None else None
+        if found is None:
+            return ""
+        self.done, state, warnings = found
+        for sentence in warnings:
+            self.warn(sentence)
+        if not state:
+            return ""
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.decay.starts = state["starts"]
+        self.budget, self.facts = state["budget"], state["facts"]
+        say(f"{self.place.name} continues after step {self.done} of {self.settings.steps}")
+        return str(state["metrics"])
+
+    def _interrupted(self, request: StopRequest) -> InterruptedTraining:
+        kept = "its state is kept, the same command goes on from there"
+        if self.place.checkpoints is None:
+            kept = "nothing was kept"
+        signal = request.signal or "another process"
+        return InterruptedTraining(
+            f"{self.place.name} was told to stop ({signal}) after step {self.done} of {self.settings.steps}: {kept}."
+        )
+
+    def _result(self) -> dict[str, Any]:
+        attempts = self.facts["attempts"]
+        attempts[-1].update(last_step=self.done, seconds=round(time.monotonic() - self.started, 3))
+        seconds = sum(attempt.get("seconds", 0.0) for attempt in attempts)
+        return self.facts | {
+            "steps": self.settings.steps,
+            "examples": self.settings.steps * self.settings.batch,
+            "training_seconds": round(seconds, 3),
+            "tokens_per_second": round(self.facts["tokens"] / seconds, 1) if seconds else None,
+            "tokens_per_pass": self.budget,
+            "processes": distributed.world_size(),
+        }
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA's allocator, the CPU's ("can't allocate memory") or Python's."""
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "allocate memory" in text
+        or "not enough memory" in text
+    )

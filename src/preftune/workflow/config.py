@@ -47,7 +47,7 @@ class DphSection(Settings):
     sft_mix: MixSettings
     preference_mix: MixSettings
     sft: SftSettings
-    reference: ReferenceSettings
+    reference: ReferenceSettings = ReferenceSettings()
     alignment: AlignmentSettings
     evaluation: EvaluationSettings
     second_opinion: SecondOpinionSettings

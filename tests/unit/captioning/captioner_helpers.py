@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from preftune.captioning.batch import CaptionBatch, collate
+from preftune.captioning.batch import caption_tree
 from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.settings import AdapterSettings
+from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 
 RUNS = [("none", "agnostic"), ("lora", "agnostic"), ("lora", "specific"), ("bitfit", "specific"),
@@ -23,7 +24,7 @@ def tiny_captioner(folder: Path, kind: str = "lora", context: str = "specific") 
     model: LlamaForCausalLM = tiny_language_model(folder)
     adapter = AdapterSettings.model_validate({"kind": kind, "context": context, "targets": "AF", "rank": 2})
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    return build_captioner(model, tokenizer, adapter, 6, 0.1, torch.float32)
+    return build_captioner(model, tokenizer, adapter, 6, 0.1)
 
 
 def disturb_captioner(captioner: Captioner) -> Captioner:
@@ -39,11 +40,13 @@ def features(images: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(images, 4, 6)).astype(np.float32)
 
 
-def tiny_batch(image: list[int] | None = None) -> CaptionBatch:
-    """Captions of 3, 5 and 1 tokens, EOS = PAD = 2."""
-    rows = [[10, 11, 12], [20, 2, 22, 23, 24], [30]]
-    images = features(len(rows) if image is None else max(image) + 1)
-    return collate(images, rows, 2, torch.device("cpu"), image)
+CAPTIONS = [[10, 11, 12], [20, 2, 22, 23, 24], [30]]
+
+
+def tiny_batch() -> tuple[list[Tree], torch.Tensor]:
+    """Two images, the first with captions of 3 and 5 tokens, the second with one of 1; EOS = BOS's neighbour 2."""
+    trees = [caption_tree("a", 1, 2, 4, CAPTIONS[:2]), caption_tree("b", 1, 2, 4, CAPTIONS[2:])]
+    return trees, torch.from_numpy(features(2))
 
 
 def write_data(folder: Path) -> tuple[Path, Path]:

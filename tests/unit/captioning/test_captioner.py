@@ -9,15 +9,18 @@ import torch
 from transformers import AutoTokenizer
 
 from preftune.captioning.attention import caption_attention, grid_side, span_map
-from preftune.captioning.batch import collate, tokenize_captions
+from preftune.captioning.batch import tokenize_captions
 from preftune.captioning.captioner import Captioner, caption_contexts
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.generate import generate_captions
+from preftune.captioning.objective import CaptionObjective
 from preftune.captioning.perplexity import score_captions, summarize_perplexity
 from preftune.errors import PreftuneError
+from preftune.models.language import computing_in
 from preftune.settings import TrainingSettings
 from preftune.training.loop import fit
 from tests.unit.captioning.captioner_helpers import (
+    CAPTIONS,
     RUNS,
     disturb_captioner,
     features,
@@ -25,6 +28,7 @@ from tests.unit.captioning.captioner_helpers import (
     tiny_captioner,
     write_data,
 )
+from tests.unit.preference.helpers import place_in
 
 CPU = torch.device("cpu")
 
@@ -47,29 +51,31 @@ def test_contexts_mark_exactly_the_image() -> None:
     assert caption_contexts(("all",), 1, 4, 2).to_ids(CPU).tolist() == [[0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize(("kind", "context"), RUNS)
 @torch.no_grad()
-def test_nll_is_the_definition_and_ignores_padding(kind: str, context: str, tmp_path: Path) -> None:
-    """A token with PAD's id inside a caption counts; padding does not (the second caption holds id 2)."""
+def test_nll_is_the_definition(kind: str, context: str, packs: bool, tmp_path: Path) -> None:
+    """Packed, with captions that share an image, and padded; a token with EOS's id inside a caption counts."""
     captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context))
-    batch = tiny_batch()
-    nll = captioner.nll(batch)
-    for row, length in enumerate(batch.lengths.tolist()):
-        caption = batch.targets[row, : length - 1].tolist()
-        assert float(nll[row].sum()) == pytest.approx(
-            slow_nll(captioner, features(3)[row], caption), rel=1e-5
+    captioner.reader.packs = packs
+    nll, layout = captioner.nll(*tiny_batch())
+    assert len(nll) == 4 + 6 + 2
+    for found, caption, image in zip(layout.sum_by_branch(nll), CAPTIONS, (0, 0, 1), strict=True):
+        assert float(found) == pytest.approx(slow_nll(captioner, features(2)[image], caption), rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "context"), RUNS)
+def test_gradient_checkpointing_changes_no_gradient(kind: str, context: str, tmp_path: Path) -> None:
+    gradients = []
+    for saving in (False, True):
+        captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context)).eval()
+        captioner.prepare(
+            TrainingSettings(steps=1, batch=1, learning_rate=1.0, gradient_checkpointing=saving)
         )
-        assert torch.count_nonzero(nll[row]) == length
-    assert float(captioner.loss(batch)) == pytest.approx(float(nll.sum()) / (4 + 6 + 2))
-
-
-@pytest.mark.parametrize(("kind", "context"), RUNS)
-@torch.no_grad()
-def test_shared_prefix_equals_whole_sequences(kind: str, context: str, tmp_path: Path) -> None:
-    captioner = disturb_captioner(tiny_captioner(tmp_path, kind, context))
-    batch = tiny_batch(image=[1, 0, 1])
-    cached = captioner.cached_nll(captioner.read_images(batch.features), batch)
-    torch.testing.assert_close(cached, captioner.nll(batch))
+        captioner.nll(*tiny_batch())[0].sum().backward()
+        gradients.append([parameter.grad for parameter in captioner.trainable()])
+    for plain, saved in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, saved)
 
 
 @pytest.mark.parametrize(("kind", "context"), RUNS)
@@ -128,16 +134,11 @@ def test_loss_falls(kind: str, context: str, tmp_path: Path) -> None:
     images = load_captioned_images(*write_data(tmp_path / "data"), split="train")
     ids = [tokenize_captions(tokenizer, captions, 9)[0][0] for captions in images.captions]
 
-    def loss_of(indices: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
-        batch = collate(images.take(indices), [ids[index] for index in indices], captioner.eos, CPU)
-        return captioner.loss(batch), {}
-
-    torch.manual_seed(0)
     settings = TrainingSettings(steps=40, batch=6, learning_rate=0.01)
-    captioner.train()
-    done = fit(captioner.trainable(), loss_of, len(images), settings, 0, tmp_path / "metrics.jsonl", "test")
+    objective = CaptionObjective(captioner.train(), images, [[one] for one in ids], seed=0)
+    done = fit([{"params": captioner.trainable()}], objective, settings, place_in(tmp_path))
     assert done["last_loss"] < 0.9 * done["first_loss"]
-    rows, _ = score_captions(captioner, tokenizer, images, 9, 5)
+    rows, _ = score_captions(captioner, tokenizer, images, 9)
     total = summarize_perplexity(rows)
     # What a frozen random model can be taught of the image is little; the whole model learns it by heart.
     assert kind != "full" or total["perplexity"] < 0.9 * total["perplexity_blank"]
@@ -148,14 +149,14 @@ def test_bfloat16_is_close_to_float32(kind: str, context: str, tmp_path: Path) -
     """Adapters keep fp32 weights beside a bfloat16 model; `full` keeps all in fp32."""
     exact = disturb_captioner(tiny_captioner(tmp_path, kind, context))
     short = disturb_captioner(tiny_captioner(tmp_path, kind, context))
-    short.compute = torch.bfloat16
     if kind != "full":
         for name, parameter in short.language_model.named_parameters():
             if ".adapter." not in name:
                 parameter.data = parameter.data.bfloat16()
-    loss = short.loss(tiny_batch())
+    with computing_in(CPU, torch.bfloat16):
+        loss = short.nll(*tiny_batch())[0].sum()
     loss.backward()
-    expected = float(exact.loss(tiny_batch()).detach())
+    expected = float(exact.nll(*tiny_batch())[0].sum().detach())
     assert float(loss.detach()) == pytest.approx(expected, rel=0.05)
     gradients = [parameter.grad for parameter in short.trainable() if parameter.grad is not None]
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
@@ -179,7 +180,7 @@ def test_scores_of_captions(tmp_path: Path) -> None:
     captioner = disturb_captioner(tiny_captioner(tmp_path / "base"))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     images = load_captioned_images(*write_data(tmp_path / "data"), split="test", limit=3)
-    rows, cut = score_captions(captioner, tokenizer, images, 9, 2)
+    rows, cut = score_captions(captioner, tokenizer, images, 9, tokens_per_pass=30)
     assert (len(rows), cut) == (6, 0)
     last = tokenize_captions(tokenizer, images.captions[2], 9)[0][1]
     assert (rows[5]["image_id"], rows[5]["caption_index"], rows[5]["tokens"]) == (118, 1, len(last) + 1)
@@ -192,14 +193,14 @@ def test_attention_of_caption_tokens(tmp_path: Path) -> None:
     """Each row is what 4 heads give to the image keys: less than 4 in sum, BOS and words take the rest."""
     captioner = disturb_captioner(tiny_captioner(tmp_path))
     image = torch.from_numpy(features(1)[0])
-    before = captioner.nll(tiny_batch())
+    before = captioner.nll(*tiny_batch())[0]
     maps = caption_attention(captioner, image, [10, 11, 12], layer=1)
     assert maps.shape == (3, 2, 2)
     assert (maps > 0).all() and (maps.sum(dim=(1, 2)) < 4).all()
     torch.testing.assert_close(span_map(maps, 1, 3), maps[1] + maps[2])
     shorter = caption_attention(captioner, image, [10, 11], layer=1)
     torch.testing.assert_close(shorter, maps[:2])
-    assert torch.equal(before, captioner.nll(tiny_batch()))
+    assert torch.equal(before, captioner.nll(*tiny_batch())[0])
     with pytest.raises(PreftuneError, match="layers 0 to 1"):
         caption_attention(captioner, image, [10], layer=2)
     with pytest.raises(PreftuneError, match="no square grid"):

@@ -34,14 +34,14 @@ def save(folder: Path, kind: str, context: str) -> tuple[torch.Tensor, dict]:
     images = load_captioned_images(*write_data(folder / "data"), split="train")
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     schema = save_captioner(captioner, tokenizer, settings, images, folder / "model")
-    return captioner.nll(tiny_batch()).detach(), schema
+    return captioner.nll(*tiny_batch())[0].detach(), schema
 
 
 @pytest.mark.parametrize(("kind", "context"), RUNS)
 def test_round_trip(kind: str, context: str, tmp_path: Path) -> None:
     nll, schema = save(tmp_path, kind, context)
     captioner, _, loaded = load_captioner(tmp_path / "base", tmp_path / "model", CPU, torch.float32)
-    assert torch.equal(captioner.nll(tiny_batch()), nll)
+    assert torch.equal(captioner.nll(*tiny_batch())[0], nll)
     assert loaded == schema
     assert schema["parameters"]["connector"] == 6 * 32 + 32
     parameters = {"none": 0, "full": captioner.language_model.num_parameters()}

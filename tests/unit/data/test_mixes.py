@@ -16,9 +16,14 @@ from preftune.data.mixes import (
     sft_example,
 )
 from preftune.errors import PreftuneError
+from preftune.settings import MixSettings
 from tests.tiny import tiny_tokenizer
 
 TEXT = Value("string")
+
+
+def mix_settings(examples, max_tokens, long="skip"):
+    return MixSettings(examples=examples, max_tokens=max_tokens, tasks=(), long=long)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,12 @@ def folders(tmp_path_factory):
     save(
         folder, "ultrafeedback", [{"document": "train-0", "prompt": "hi", "chosen": "yes", "rejected": "no"}]
     )
+    save(folder, "mmlu-like", [{"document": "train-0", "prompt": "cup " * 200, "response": "yes"}])
+    save(
+        folder,
+        "half-empty",
+        [{"document": f"train-{i}", "prompt": "hi", "response": "yes" * i} for i in range(2)],
+    )
     save(folder, "mmlu", [{"document": "train-0", "question": "cup " * 200, "label": 0}])
     return {path.name: path for path in folder.iterdir()}
 
@@ -54,7 +65,7 @@ def folders(tmp_path_factory):
 def test_the_sft_mix_is_uniform_over_tasks_and_seeded(folders, tokenizer):
     def drawn(seed):
         pools = collect_pools(["cola", "piqa", "dialogues"], folders, "sft")
-        return draw_mix(pools, 30, 64, seed, partial(sft_example, tokenizer)).examples
+        return draw_mix(pools, mix_settings(30, 64), seed, partial(sft_example, tokenizer)).examples
 
     rows = drawn(0)
     assert Counter(row["task"] for row in rows) == {"cola": 10, "piqa": 10, "dialogues": 10}
@@ -68,7 +79,7 @@ def test_the_sft_mix_is_uniform_over_tasks_and_seeded(folders, tokenizer):
 
 def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, tokenizer):
     pools = collect_pools(["cola", "piqa", "ultrafeedback"], folders, "preference")
-    mix = draw_mix(pools, 30, 64, 0, partial(preference_example, tokenizer))
+    mix = draw_mix(pools, mix_settings(30, 64), 0, partial(preference_example, tokenizer))
     Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES)
     for row in mix.examples:
         chosen, rejected = (tokenizer.decode(row[key]) for key in ("chosen_ids", "rejected_ids"))
@@ -86,11 +97,35 @@ def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tok
     pools = collect_pools(["cola"], folders, "sft")
     made = [sft_example(tokenizer, draft(), random.Random(0)) for draft in pools[0].drafts]
     lengths = [len(row["prompt_ids"]) + len(row["completion_ids"]) for row in made]
-    mix = draw_mix(pools, 40, max(lengths) - 1, 0, partial(sft_example, tokenizer))
+    mix = draw_mix(pools, mix_settings(40, max(lengths) - 1), 0, partial(sft_example, tokenizer))
     assert mix.dropped["long: cola"] > 0
     assert len(mix.examples) == 40
     with pytest.raises(PreftuneError, match="raise max_tokens"):
-        draw_mix(collect_pools(["cola"], folders, "sft"), 4, 8, 0, partial(sft_example, tokenizer))
+        draw_mix(collect_pools(["cola"], folders, "sft"), mix_settings(4, 8), 0, partial(sft_example, tokenizer))
+
+
+def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, tokenizer):
+    """The prompt loses its oldest tokens; the question's end, the assistant's opening and the answer stay."""
+    whole = sft_example(tokenizer, collect_pools(["mmlu-like"], folders, "sft")[0].drafts[0](), random.Random(0))
+    draws = {
+        long: partial(draw_mix, collect_pools(["mmlu-like"], folders, "sft"), mix_settings(1, 50, long), 0)
+        for long in ("truncate", "refuse")
+    }
+    mix = draws["truncate"](partial(sft_example, tokenizer))
+    (row,) = mix.examples
+    assert len(row["prompt_ids"]) + len(row["completion_ids"]) == 50
+    assert row["prompt_ids"] == whole["prompt_ids"][-len(row["prompt_ids"]) :]
+    assert row["completion_ids"] == whole["completion_ids"]
+    assert mix.facts()["truncated"] == {"mmlu-like": 1} and not mix.dropped
+    with pytest.raises(PreftuneError, match="has 2.. tokens but max_tokens is 50"):
+        draws["refuse"](partial(sft_example, tokenizer))
+
+
+def test_empty_answers_are_dropped_and_counted(folders, tokenizer):
+    pools = collect_pools(["half-empty"], folders, "sft")
+    mix = draw_mix(pools, mix_settings(4, 64), 0, partial(sft_example, tokenizer))
+    assert mix.dropped["empty: half-empty"] > 0
+    assert all(len(row["completion_ids"]) > 1 for row in mix.examples)
 
 
 @pytest.mark.parametrize(

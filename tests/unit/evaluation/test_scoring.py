@@ -12,6 +12,7 @@ from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import read_questions, score_questions
 from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
+from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model
 
@@ -48,7 +49,8 @@ def make_questions() -> list[Question]:
 def test_table_against_the_plain_model(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
-    table = score_questions(model, questions, batch=3)
+    table, cut = score_questions(model, questions)
+    assert cut == 0
     assert list(table.columns) == COLUMNS
     assert len(table) == 13 and table["is_gold"].sum() == 4
     assert table.query("document == 'd'")["gold"].unique().tolist() == ["2.6"]
@@ -60,7 +62,7 @@ def test_table_against_the_plain_model(base: Path) -> None:
         ids = torch.tensor([prompt + answer])
         with torch.no_grad():
             log_softmax = model.causal_lm(ids).logits.log_softmax(-1)[0]
-            reward = model(ids, torch.ones_like(ids)).rewards["reward"].item()
+            reward = model([Tree("x", prompt, (answer,))]).rewards["reward"].item()
         end = len(prompt) + len(answer) - 1  # <|im_end|> is not scored
         expected = sum(log_softmax[t - 1, ids[0, t]].item() for t in range(len(prompt), end))
         assert row.log_probability == pytest.approx(expected, abs=1e-4)
@@ -70,19 +72,39 @@ def test_table_against_the_plain_model(base: Path) -> None:
 
 def test_batch_size_changes_nothing(base: Path) -> None:
     model = make_model(base)
-    one, many = (score_questions(model, make_questions(), batch) for batch in (1, 13))
+    one, many = (score_questions(model, make_questions(), tokens)[0] for tokens in (1, 10_000))
     columns = ["log_probability", "reward"]
     assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
 
 
 def test_without_a_head_the_reward_is_missing(base: Path) -> None:
-    assert score_questions(make_model(base, head=False), make_questions(), 4)["reward"].isna().all()
+    assert score_questions(make_model(base, head=False), make_questions())[0]["reward"].isna().all()
 
 
 def test_an_empty_candidate_is_refused(base: Path) -> None:
     question = Question("x", "t", [{"role": "user", "content": "?"}], ["", "yes"], 1)
-    with pytest.raises(PreftuneError, match="document x: candidate 0 is empty"):
-        score_questions(make_model(base), [question], 2)
+    with pytest.raises(PreftuneError, match="example x: a branch is empty"):
+        score_questions(make_model(base), [question])
+
+
+def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) -> None:
+    """The model reads 512 tokens: a prompt that is too long loses its oldest ones, whatever the candidate."""
+    model = make_model(base)
+    text = "the red cup is on the table " * 120
+    question = Question("long", "t", [{"role": "user", "content": text}], ["yes", "the blue ball"], 1)
+    with pytest.raises(PreftuneError, match=r"example long has .* tokens but the context holds 512"):
+        score_questions(model, [question])
+    table, cut = score_questions(model, [question, make_questions()[0]], long="truncate")
+    assert cut == 1 and len(table) == 4
+    prompt = encode_prompt(model.tokenizer, question.messages)
+    longest = encode_completion(model.tokenizer, "the blue ball")
+    kept = prompt[-(512 - len(longest)) :]
+    for place, label in enumerate(question.candidates):
+        ids = torch.tensor([[*kept, *encode_completion(model.tokenizer, label)]])
+        with torch.no_grad():
+            logps = model.causal_lm(ids).logits.log_softmax(-1)[0]
+        expected = sum(logps[t - 1, ids[0, t]].item() for t in range(len(kept), ids.shape[1] - 1))
+        assert table["log_probability"][place] == pytest.approx(expected, abs=1e-3)
 
 
 def test_questions_come_from_the_tasks_split(tmp_path: Path) -> None:

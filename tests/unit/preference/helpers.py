@@ -8,10 +8,10 @@ import torch
 from datasets import Dataset
 
 from preftune.data.chat import encode_completion, encode_prompt
-from preftune.preference.batches import Completion
-from preftune.preference.data import PreferencePair
+from preftune.models.policy import load_policy
 from preftune.preference.heads import PreferenceModel
-from preftune.training.checkpoints import load_policy
+from preftune.training.loop import Place
+from preftune.training.trees import Tree
 
 WORDS = (
     "the",
@@ -47,37 +47,43 @@ def words(generator: random.Random, count: int) -> str:
     return " ".join(generator.choice(WORDS) for _ in range(count))
 
 
-def make_pairs(tokenizer: Any, count: int, seed: int = 0) -> list[PreferencePair]:
+def make_pairs(tokenizer: Any, count: int, seed: int = 0) -> list[Tree]:
     """Pairs of which the chosen answer always says yes."""
     generator = random.Random(seed)
     pairs = []
     for i in range(count):
         messages = [{"role": "user", "content": words(generator, generator.randint(3, 15))}]
         pairs.append(
-            PreferencePair(
+            Tree(
                 f"pair-{i}",
                 encode_prompt(tokenizer, messages),
-                encode_completion(tokenizer, "yes " + words(generator, generator.randint(1, 6))),
-                encode_completion(tokenizer, "no " + words(generator, generator.randint(1, 6))),
+                tuple(
+                    encode_completion(tokenizer, f"{word} {words(generator, generator.randint(1, 6))}")
+                    for word in ("yes", "no")
+                ),
             )
         )
     return pairs
 
 
-def make_rows(tokenizer: Any, count: int, seed: int = 0) -> list[Completion]:
-    return [pair.chosen for pair in make_pairs(tokenizer, count, seed)]
+def make_rows(tokenizer: Any, count: int, seed: int = 0) -> list[Tree]:
+    return [Tree(pair.name, pair.prompt, pair.branches[:1]) for pair in make_pairs(tokenizer, count, seed)]
+
+
+def place_in(folder: Path, **changes: Any) -> Place:
+    """Where a training of a test runs: CPU, fp32, seed 0, metrics in `folder`, no checkpoints."""
+    values = {"seed": 0, "metrics": folder / "metrics.jsonl", "name": "test"} | changes
+    return Place(torch.device("cpu"), torch.float32, **values)
 
 
 def save_mixes(tokenizer: Any, folder: Path, count: int = 8) -> tuple[Path, Path]:
     """An SFT mix and a preference mix on disk, in the columns of the prepared ones."""
     pairs = make_pairs(tokenizer, count)
-    chosen = [pair.chosen_ids for pair in pairs]
-    common = {"example_id": [pair.example_id for pair in pairs], "task": ["rte"] * count}
-    common["prompt_ids"] = [pair.prompt_ids for pair in pairs]
+    chosen, rejected = ([pair.branches[side] for pair in pairs] for side in (0, 1))
+    common = {"example_id": [pair.name for pair in pairs], "task": ["rte"] * count}
+    common["prompt_ids"] = [pair.prompt for pair in pairs]
     sft = Dataset.from_dict(common | {"completion_ids": chosen})
-    preference = Dataset.from_dict(
-        common | {"chosen_ids": chosen, "rejected_ids": [pair.rejected_ids for pair in pairs]}
-    )
+    preference = Dataset.from_dict(common | {"chosen_ids": chosen, "rejected_ids": rejected})
     sft.save_to_disk(str(folder / "sft-mix"))
     preference.save_to_disk(str(folder / "preference-mix"))
     return folder / "sft-mix", folder / "preference-mix"

@@ -1,21 +1,24 @@
 """Reference log-probabilities and the alignment objective."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import load_from_disk
 
 from preftune.errors import PreftuneError
+from preftune.models.policy import new_policy
 from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
-from preftune.preference.data import collate_pairs, read_completions, read_pairs
+from preftune.preference.data import hash_trees, read_completions, read_pairs
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
-from preftune.preference.reference import LOGPS_FILE, read_reference, reference_table
+from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
 from preftune.settings import AlignmentSettings, LoraSettings
-from preftune.training.checkpoints import new_policy
 from preftune.training.loop import fit
+from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
-from tests.unit.preference.helpers import make_model, make_pairs, save_mixes
+from tests.unit.preference.helpers import make_model, make_pairs, place_in, save_mixes
 
 TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
 
@@ -40,63 +43,64 @@ def settings(**changes) -> AlignmentSettings:
 
 
 def reference_of(model: PreferenceModel, pairs) -> torch.Tensor:
-    table = reference_table(model, pairs, batch=4)
+    table = reference_table(model, pairs)
     return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
+
+
+def loss_of(objective: AlignmentObjective, indices: list[int], units: int | None = None):
+    return objective.loss([objective.draw(i, 1) for i in indices], units or len(indices))
 
 
 def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> None:
     model = make_model(base, head=False)
     pairs = make_pairs(model.tokenizer, 7)
-    first = reference_table(model.train(), pairs, batch=4)
-    assert first.equals(reference_table(model, pairs, batch=4))
-    alone = reference_table(model, pairs, batch=1)
+    first = reference_table(model.train(), pairs)
+    assert model.training and first.equals(reference_table(model, pairs))
+    alone = reference_table(model, pairs, tokens_per_pass=1)
     assert (
         first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]
     ).abs().to_numpy().max() < 1e-5
-    assert first["chosen_tokens"].tolist() == [len(pair.chosen_ids) for pair in pairs]
-    assert first["example_id"].tolist() == [pair.example_id for pair in pairs]
+    assert first["chosen_tokens"].tolist() == [len(pair.branches[0]) for pair in pairs]
+    assert first["example_id"].tolist() == [pair.name for pair in pairs]
 
 
 def test_reference_counts_the_marker(base: Path) -> None:
     """The sum over `yes ... <|im_end|>` is that of the whole row's log-softmax, the marker included."""
     model = make_model(base, head=False)
     (pair,) = make_pairs(model.tokenizer, 1)
-    ids = torch.tensor([[*pair.prompt_ids, *pair.chosen_ids]])
+    ids = torch.tensor([[*pair.prompt, *pair.branches[0]]])
     with torch.no_grad():
         table = model.causal_lm(ids).logits.log_softmax(-1)[0]
-    expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt_ids), ids.shape[1]))
-    assert reference_table(model, [pair], 1)["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
+    expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt), ids.shape[1]))
+    assert reference_table(model, [pair])["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_reference_of_another_mix_is_refused(base: Path, tmp_path: Path) -> None:
+def test_reference_is_keyed_by_content(base: Path, tmp_path: Path) -> None:
+    """Another base, checkpoint or token id is named; another precision is not another reference."""
     model = make_model(base, head=False)
     pairs = make_pairs(model.tokenizer, 4)
+    key = ReferenceKey("base", "model", hash_trees(pairs), "float32")
     with pytest.raises(PreftuneError, match="run compute_reference"):
-        read_reference(tmp_path, pairs)
-    reference_table(model, pairs, 4).to_parquet(tmp_path / LOGPS_FILE, index=False)
-    assert read_reference(tmp_path, pairs).shape == (4, 2)
-    with pytest.raises(PreftuneError, match="row 0 is not row 0"):
-        read_reference(tmp_path, pairs[::-1])
-    with pytest.raises(PreftuneError, match="row 3 is not row 3"):
-        read_reference(tmp_path, pairs[:3])
-
-
-def test_pairs_are_collated_positives_first(base: Path) -> None:
-    pairs = make_pairs(make_model(base).tokenizer, 3)
-    batch = collate_pairs(pairs, 2)
-    for i, row in enumerate([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]):
-        assert batch.input_ids[i][batch.attention_mask[i].bool()].tolist() == [
-            *row.prompt_ids,
-            *row.completion_ids,
-        ]
-        assert batch.input_ids[i][batch.completion_mask[i]].tolist() == list(row.completion_ids)
-        assert batch.attention_mask[i].tolist() == sorted(batch.attention_mask[i].tolist(), reverse=True)
+        read_reference(tmp_path, key)
+    write_reference(reference_table(model, pairs), key, tmp_path)
+    assert read_reference(tmp_path, key).shape == (4, 2)
+    assert read_reference(tmp_path, replace(key, dtype="bfloat16")).shape == (4, 2)
+    assert len({key.digest, replace(key, dtype="bfloat16").digest}) == 2
+    changed = Tree(pairs[0].name, pairs[0].prompt, (pairs[0].branches[0], [5, 2]))
+    for part, value, name in (
+        ("base", "b", "base model"),
+        ("model", "m", "SFT checkpoint"),
+        ("data", hash_trees(pairs[::-1]), "preference mix"),
+        ("data", hash_trees([changed, *pairs[1:]]), "preference mix"),
+    ):
+        with pytest.raises(PreftuneError, match=f"of another {name}"):
+            read_reference(tmp_path, replace(key, **{part: value}))
 
 
 def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
     sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
-    assert [row.completion_ids for row in read_completions(sft)] == [
-        pair.chosen_ids for pair in read_pairs(preference)
+    assert [row.branches for row in read_completions(sft)] == [
+        pair.branches[:1] for pair in read_pairs(preference)
     ]
     with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
         read_pairs(sft)
@@ -110,10 +114,10 @@ def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
     pairs = make_pairs(model.tokenizer, 4)
     reference = reference_of(model, pairs) + torch.tensor([0.5, -0.25])
     chosen_settings = settings(dph=dph, dph_weight=0.5, dpo_weight=2.0, beta=0.3, label_smoothing=0.2)
-    loss, logged = AlignmentObjective(model, pairs, reference, chosen_settings)([2, 0, 3])
-    batch = collate_pairs([pairs[2], pairs[0], pairs[3]], 2)
-    output = model(batch.input_ids, batch.attention_mask, batch.completion_mask)
-    rewards, logps = output.rewards["reward"], output.token_log_probabilities.sum(1)
+    loss, logged = loss_of(AlignmentObjective(model, pairs, reference, chosen_settings), [2, 0, 3])
+    output = model([pairs[i] for i in (2, 0, 3)])
+    rewards = torch.cat([output.rewards["reward"][0::2], output.rewards["reward"][1::2]])
+    logps = torch.cat([output.log_probabilities[0::2], output.log_probabilities[1::2]])
     head_loss = (separable_dph_loss if dph == "separable" else contrastive_dph_loss)(
         rewards[:3], rewards[3:], 0.2
     )
@@ -138,7 +142,7 @@ def test_a_few_steps_lower_the_loss_and_leave_the_base_alone(
     before = {name: value.clone() for name, value in model.language_model.state_dict().items()}
     objective = AlignmentObjective(model.train(), pairs, reference, chosen_settings)
     groups = parameter_groups(model, chosen_settings)
-    facts = fit(groups, objective, 4, chosen_settings.training, 0, tmp_path / "metrics.jsonl", "test")
+    facts = fit(groups, objective, chosen_settings.training, place_in(tmp_path))
     assert facts["last_loss"] < facts["first_loss"] - 0.02
     after = model.language_model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -152,16 +156,38 @@ def test_head_has_its_own_decay_and_learning_rate(base: Path, checkpoint: Path) 
     chosen_settings = settings(head_weight_decay=0.3, head_learning_rate=0.5)
     model = start_alignment(base, checkpoint, chosen_settings, 0, "cpu", torch.float32)
     backbone, head = parameter_groups(model, chosen_settings)
-    assert (head["weight_decay"], head["lr"]) == (0.3, 0.5)
-    assert "weight_decay" not in backbone
+    assert (head["decay"], head["decay_to"], head["lr"]) == (0.3, "zero", 0.5)
+    assert "decay" not in backbone
     assert {id(p) for p in head["params"]} == {id(p) for p in model.head.parameters()}
     assert all(parameter.requires_grad for parameter in backbone["params"])
+
+
+def test_parts_of_a_global_batch_add_up(base: Path) -> None:
+    model = make_model(base)
+    pairs = make_pairs(model.tokenizer, 4)
+    objective = AlignmentObjective(model, pairs, reference_of(model, pairs), settings())
+    whole, logged = loss_of(objective, [0, 1, 2, 3])
+    parts = [loss_of(objective, indices, units=4) for indices in ([0], [1, 2, 3])]
+    assert whole.item() == pytest.approx(sum(part[0].item() for part in parts), abs=1e-5)
+    for name, value in logged.items():
+        assert float(value) == pytest.approx(sum(float(part[1][name]) for part in parts), abs=1e-5), name
+
+
+def test_equal_answers_are_refused(base: Path, tmp_path: Path) -> None:
+    tokenizer = make_model(base).tokenizer
+    _, preference = save_mixes(tokenizer, tmp_path, 3)
+    rows = load_from_disk(str(preference)).map(
+        lambda row, i: row | ({"rejected_ids": row["chosen_ids"]} if i == 1 else {}), with_indices=True
+    )
+    rows.save_to_disk(str(tmp_path / "equal"))
+    with pytest.raises(PreftuneError, match="pair pair-1 has two equal answers"):
+        read_pairs(tmp_path / "equal")
 
 
 def test_head_gradient_reaches_the_adapter(base: Path, checkpoint: Path) -> None:
     model = start_alignment(base, checkpoint, settings(dpo=False), 0, "cpu", torch.float32)
     pairs = make_pairs(model.tokenizer, 2)
-    loss, logged = AlignmentObjective(model, pairs, None, settings(dpo=False))([0, 1])
+    loss, logged = loss_of(AlignmentObjective(model, pairs, None, settings(dpo=False)), [0, 1])
     loss.backward()
     gradients = [p.grad for name, p in model.language_model.named_parameters() if "lora_B" in name]
     assert all(gradient is not None and gradient.any() for gradient in gradients)

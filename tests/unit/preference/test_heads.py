@@ -4,22 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.preference.batches import Completion, collate_completions
-from preftune.preference.heads import (
-    HeadConfig,
-    PreferenceModel,
-    RewardHead,
-    last_marker_positions,
-    load_head,
-)
+from preftune.models.policy import new_policy
+from preftune.preference.heads import PreferenceModel
 from preftune.preference.poolers import POOLERS, build_pooler
+from preftune.preference.reward_head import HeadConfig, RewardHead, load_head
 from preftune.settings import LoraSettings
-from preftune.training.checkpoints import new_policy
+from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_rows
 
@@ -33,15 +27,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def outputs(model: PreferenceModel, rows: list[Completion], extra_padding: int = 0):
-    batch = collate_completions(rows, MARKER)
-    pad = (0, extra_padding)
-    with torch.no_grad():
-        return model(
-            F.pad(batch.input_ids, pad, value=MARKER),
-            F.pad(batch.attention_mask, pad),
-            F.pad(batch.completion_mask, pad),
-        )
+@torch.no_grad()
+def outputs(model: PreferenceModel, rows: list[Tree]):
+    return model(rows)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +90,13 @@ def test_log_probabilities_equal_the_plain_model(base: Path) -> None:
     """Against log-softmax of the whole model's logits, gathered token by token."""
     model = make_model(base, head=False)
     rows = make_rows(model.tokenizer, 5)
-    batch = collate_completions(rows, MARKER)
-    logps = outputs(model, rows).token_log_probabilities
-    for i, row in enumerate(rows):
-        ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
+    found = iter(outputs(model, rows).token_log_probabilities.tolist())
+    for row in rows:
+        ids = torch.tensor([[*row.prompt, *row.branches[0]]])
         with torch.no_grad():
             table = model.causal_lm(ids).logits.log_softmax(-1)[0]
-        expected = [table[t - 1, ids[0, t]].item() for t in range(len(row.prompt_ids), len(row))]
-        assert logps[i, len(row.prompt_ids) : len(row)].tolist() == pytest.approx(expected, abs=1e-5)
-        assert not logps[i][~batch.completion_mask[i]].any()
+        expected = [table[t - 1, ids[0, t]].item() for t in range(len(row.prompt), row.tokens)]
+        assert [next(found) for _ in expected] == pytest.approx(expected, abs=1e-5)
 
 
 def test_head_leaves_the_output_distribution(base: Path) -> None:
@@ -123,39 +109,43 @@ def test_head_leaves_the_output_distribution(base: Path) -> None:
     assert after.rewards and torch.equal(after.token_log_probabilities, before)
 
 
-def test_padding_and_batch_shape_change_nothing(base: Path) -> None:
+def test_batch_shape_and_order_change_nothing(base: Path) -> None:
+    """Tolerance 1e-5: float32 sums in another order."""
     model = make_model(base)
     rows = make_rows(model.tokenizer, 6)
-    together = outputs(model, rows)
-    padded = outputs(model, rows, extra_padding=13)
-    sums = together.token_log_probabilities.sum(1)
-    torch.testing.assert_close(padded.token_log_probabilities.sum(1), sums, atol=1e-5, rtol=0)
-    torch.testing.assert_close(padded.rewards["reward"], together.rewards["reward"], atol=1e-5, rtol=0)
-    assert together.rewards["reward"].std() > 1e-3
+    together, backwards = outputs(model, rows), outputs(model, rows[::-1])
+    sums, rewards = together.log_probabilities, together.rewards["reward"]
+    torch.testing.assert_close(backwards.log_probabilities.flip(0), sums, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backwards.rewards["reward"].flip(0), rewards, atol=1e-5, rtol=0)
+    assert rewards.std() > 1e-3
     for i, row in enumerate(rows):
         alone = outputs(model, [row])
-        assert alone.token_log_probabilities.sum().item() == pytest.approx(sums[i].item(), abs=1e-5)
-        assert alone.rewards["reward"].item() == pytest.approx(together.rewards["reward"][i].item(), abs=1e-5)
+        assert alone.log_probabilities.item() == pytest.approx(sums[i].item(), abs=1e-5)
+        assert alone.rewards["reward"].item() == pytest.approx(rewards[i].item(), abs=1e-5)
 
 
-def test_pooling_position_with_right_padding_that_is_the_marker(base: Path) -> None:
-    """Row 0 ends with another token after its last marker, row 1 with the marker, its padding too."""
-    ids = torch.tensor([[1, 7, MARKER, 8, MARKER, 9], [1, 7, MARKER, MARKER, MARKER, MARKER]])
-    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
-    assert last_marker_positions(ids, mask, MARKER).tolist() == [4, 2]
+@pytest.mark.parametrize("packs", [True, False])
+def test_pooling_position_is_the_last_marker_of_the_own_branch(base: Path, packs: bool) -> None:
+    """Branch 0 ends with another token after its last marker; padding and prompt hold markers too."""
+    tree = Tree("x", [1, 7, MARKER], ([MARKER, 8, MARKER, 9], [6, MARKER]))
     model = make_model(base, pooler="identity")
+    model.reader.packs = packs
     with torch.no_grad():
-        rewards = model(ids, mask).rewards["reward"]
-        hidden = model.causal_lm(ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1]
-    expected = model.head.heads["reward"](torch.stack([hidden[0, 4], hidden[1, 2]])).squeeze(1)
+        rewards = model([tree]).rewards["reward"]
+        states = [
+            model.causal_lm(torch.tensor([[*tree.prompt, *branch]]), output_hidden_states=True).hidden_states[
+                -1
+            ][0]
+            for branch in tree.branches
+        ]
+    expected = model.head.heads["reward"](torch.stack([states[0][5], states[1][4]])).squeeze(1)
     torch.testing.assert_close(rewards, expected, atol=1e-6, rtol=0)
 
 
-def test_a_row_without_marker_is_refused(base: Path) -> None:
+def test_a_branch_without_marker_is_refused(base: Path) -> None:
     model = make_model(base)
-    ids = torch.tensor([[1, 7, MARKER], [1, 7, MARKER]])
-    with pytest.raises(PreftuneError, match="row 1 of the batch holds no"):
-        model(ids, torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    with pytest.raises(PreftuneError, match="example b: a branch holds no"):
+        model([Tree("a", [1, 7], ([MARKER],)), Tree("b", [1, MARKER], ([7],))])
 
 
 def test_rewards_of_conversations(base: Path) -> None:
@@ -164,11 +154,11 @@ def test_rewards_of_conversations(base: Path) -> None:
     conversations = [
         [ask, {"role": "assistant", "content": text}] for text in ("yes", "no the ball is blue", "no")
     ]
-    rewards = model.rewards(conversations, batch=2)
+    rewards = model.rewards(conversations)
     for conversation, reward in zip(conversations, rewards, strict=True):
         assert model.rewards([conversation]).item() == pytest.approx(reward.item(), abs=1e-5)
     rows = make_rows(model.tokenizer, 1)
-    assert model._encode(conversations[0]).completion_ids[-1] == rows[0].completion_ids[-1] == MARKER
+    assert model._encode(conversations[0], "0").branches[0][-1] == rows[0].branches[0][-1] == MARKER
     with pytest.raises(PreftuneError, match="assistant"):
         model.rewards([[ask]])
     with pytest.raises(PreftuneError, match="unknown reward head 'helpful'; this model's heads are: reward"):

@@ -1,0 +1,133 @@
+"""Reading trees with a causal language model of transformers: the one forward pass of training and scoring."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import logging as transformers_logging
+
+from preftune.errors import PreftuneError
+from preftune.progress import say
+from preftune.settings import TrainingSettings
+from preftune.training.attention import NAME, CannotPackError, TreeAttention, packed_pass
+from preftune.training.batches import TOKENS_PER_PASS
+from preftune.training.logprobs import token_log_probabilities
+from preftune.training.packing import Layout, pack, pad
+from preftune.training.trees import Tree
+
+_PROBE = (Tree("probe", [5, 3, 7], ([2, 6, 4], [1, 8], [9])), Tree("probe", [4, 6], ([3, 5, 7],)))
+_TOLERANCE = {torch.float32: 1e-4}
+_COARSE = 5e-2  # bfloat16 and float16; a wrong mask or position differs by tenths
+_said: set[str] = set()
+
+
+class TreeReader:
+    """States and log-probabilities of trees under one model.
+
+    The model computes tree attention through transformers' attention-function registry, or, where a small trial shows
+    that its architecture cannot (recurrent layers, windows, position biases), reads padded batches; this is said once.
+
+    Attributes:
+        packs: whether packed rows are used.
+        fill: rows are filled to multiples of this many positions, where compiled layers want one shape.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.fill: int | None = None
+        self.packs = self._try_packing() < _TOLERANCE.get(model.dtype, _COARSE)
+        name = type(model).__name__
+        if not self.packs and name not in _said:
+            _said.add(name)
+            say(f"{name} cannot read packed trees: padded batches are used, which is slower")
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model reads at most."""
+        return int(getattr(self.model.config, "max_position_embeddings", sys.maxsize))
+
+    def layout(self, trees: Sequence[Tree], marker: int | None = None, skip_last: bool = False) -> Layout:
+        """Where the trees lie in one forward pass; `marker` and `skip_last` as in `preftune.training.packing.pack`.
+
+        Raises:
+            PreftuneError: a tree is longer than the model's context, or lacks the marker.
+        """
+        longest = max(trees, key=lambda tree: tree.longest)
+        # A last token that is only predicted needs no position.
+        if longest.longest - (marker is None) > self.context:
+            raise PreftuneError(
+                f"example {longest.name} has {longest.longest} tokens but the model reads {self.context} at most: lower "
+                "max_tokens of its mix, or set long: truncate."
+            )
+        layout = pack(trees, marker, skip_last, self.fill) if self.packs else pad(trees, marker, skip_last)
+        return layout.to(self.model.device)
+
+    def states(self, layout: Layout, embeddings: Tensor | None = None) -> Tensor:
+        """States after the final norm of every position [rows * seq, width].
+
+        `embeddings` [rows, seq, width] take the place of the layout's ids.
+        """
+        inputs: dict[str, Any] = (
+            {"input_ids": layout.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
+        )
+        inputs |= {"position_ids": layout.position_ids, "use_cache": False}
+        scope: AbstractContextManager[None] = nullcontext()
+        if layout.spans is None:
+            inputs["attention_mask"] = layout.attention_mask
+        else:
+            length = layout.position_ids.shape[1]
+            inputs["trees"] = TreeAttention.build(layout.spans, length, layout.position_ids.device)
+            scope = packed_pass()
+        with scope:
+            states = self.model.base_model(**inputs).last_hidden_state
+        return states.flatten(0, 1)
+
+    def log_probabilities(
+        self, states: Tensor, layout: Layout, greedy: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """log p of every branch token given its path, nats in fp32 [tokens]; where asked whether it is the likeliest."""
+        head = self.model.get_output_embeddings()
+        return token_log_probabilities(
+            states[layout.predictors], head, layout.predictor, layout.targets, greedy=greedy
+        )
+
+    def prepare(self, settings: TrainingSettings, context_fn: Callable[[], Any] | None = None) -> None:
+        """Gradient checkpointing and compiled layers, where the settings ask for them.
+
+        `context_fn` is `torch.utils.checkpoint`'s: contexts of a layer's first and of its second computation.
+        """
+        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if settings.gradient_checkpointing:
+            options = {"use_reentrant": False} | ({"context_fn": context_fn} if context_fn else {})
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            for layer in layers:
+                # The layer's own mode switches it on; a model without dropout in eval mode stays without.
+                layer.training = True
+        if settings.compile and self.model.device.type == "cuda":
+            self.fill = settings.tokens_per_pass or TOKENS_PER_PASS["cuda"]
+            for layer in layers:
+                layer.compile(dynamic=False)
+
+    @torch.no_grad()
+    def _try_packing(self) -> float:
+        """Relative difference between packed and padded states of two small trees; infinite where packing fails."""
+        training, before = self.model.training, transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        self.model.eval()
+        try:
+            self.model.set_attn_implementation(NAME)
+            found, wanted = (self._probe_states(make(_PROBE).to(self.model.device)) for make in (pack, pad))
+        except (CannotPackError, ValueError, TypeError):
+            return float("inf")
+        finally:
+            self.model.train(training)
+            transformers_logging.set_verbosity(before)
+        return float((found - wanted).norm() / wanted.norm())
+
+    def _probe_states(self, layout: Layout) -> Tensor:
+        return self.states(layout)[layout.predictors][layout.predictor].float()
