@@ -40,6 +40,11 @@ class Row:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
 
+    @property
+    def kept(self) -> bool:
+        """Whether the promised ratio is reached; true where none is promised."""
+        return self.target is None or self.ratio_median >= self.target
+
 
 def alternate(
     name: str,

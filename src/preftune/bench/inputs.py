@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from preftune.training.trees import Tree
 
@@ -18,6 +24,11 @@ LONGEST = {"pairs": 700, "answers": 800}
 def device() -> torch.device:
     """CUDA where there is a card, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def place(model: PreTrainedModel) -> PreTrainedModel:
+    """The model on `device()`."""
+    return model.to(device())  # type: ignore[arg-type]
 
 
 def tiny_model(seed: int = 0) -> LlamaForCausalLM:

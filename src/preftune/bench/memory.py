@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from preftune.bench.alternate import Row
-from preftune.bench.inputs import device, make_pairs, tiny_model, tiny_tokenizer
+from preftune.bench.inputs import make_pairs, place, tiny_model, tiny_tokenizer
 from preftune.bench.training import OurDpo, TheirDpo
 from preftune.errors import PreftuneError
 
@@ -47,11 +47,12 @@ def main(side: str, threads: int) -> None:
     torch.set_num_threads(threads)
     pairs = make_pairs(8000, PAIRS * STEPS)
     reference = torch.full((len(pairs), 2), -100.0)
+    model = place(tiny_model())
     if side == "ours":
-        step = OurDpo(tiny_model().to(device()), tiny_tokenizer(), pairs, reference, online=False)
+        step: OurDpo | TheirDpo = OurDpo(model, tiny_tokenizer(), pairs, reference, online=False)
     else:
         table = {pair.name: row for pair, row in zip(pairs, reference, strict=True)}
-        step = TheirDpo(tiny_model().to(device()), tiny_tokenizer(), table)  # type: ignore[assignment]
+        step = TheirDpo(model, tiny_tokenizer(), table)
     for start in range(0, len(pairs), PAIRS):
         step(pairs[start : start + PAIRS])
     if torch.cuda.is_available():

@@ -23,6 +23,14 @@ def complete(row: Row, threads: int) -> Row:
     return row
 
 
+def promise(row: Row) -> str:
+    """One line: the ratio, and whether it is what the project promises."""
+    line = f"{row.name}: {row.ratio_median:.2f} ({row.ratio_min:.2f} to {row.ratio_max:.2f})"
+    if row.target is None:
+        return line
+    return f"{line}, promised {row.target:g}{'' if row.kept else ' MISSED'}"
+
+
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """A list of rows."""
     write_json(path, [asdict(row) for row in rows])
@@ -46,7 +54,7 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     ratio = f"**{row['ratio_median']:.2f}** ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
     cpu = "–" if row["cpu_ratio_median"] is None else f"{row['cpu_ratio_median']:.2f}"
-    target = "–" if row["target"] is None else f"≥ {row['target']}"
+    target = "–" if row["target"] is None else f"≥ {row['target']:g}"
     ours, theirs = (_amount(row[side], row["unit"]) for side in ("ours", "theirs"))
     used = row["model_flops_utilisation"]
     return [

@@ -150,10 +150,16 @@ def compare_dpo(
     ours = OurDpo(copy.deepcopy(model), tokenizer, pairs, reference, ours_online)
     row = alternate(
         name, "TRL 1.16 DPOTrainer", "tokens/s", target, _batches(pairs, size, rounds), theirs, ours,
-        work=lambda batch: sum(2 * len(t.prompt) + sum(map(len, t.branches)) for t in batch), tolerance=tolerance(),
+        work=lambda batch: sum(map(_unshared_tokens, batch)), tolerance=tolerance(),
     )  # fmt: skip
-    row.model_flops_utilisation = utilisation(model, row.ours)
+    read = sum(pair.tokens for pair in pairs) / sum(map(_unshared_tokens, pairs))
+    row.model_flops_utilisation = utilisation(model, read * row.ours)
     return row
+
+
+def _unshared_tokens(pair: Tree) -> int:
+    """Tokens of both conversations, the prompt twice: the same amount for both sides."""
+    return 2 * len(pair.prompt) + sum(map(len, pair.branches))
 
 
 def compare_sft(
@@ -184,15 +190,16 @@ def tolerance() -> float:
 def utilisation(model: PreTrainedModel, tokens_per_second: float) -> float | None:
     """Part of the card's bfloat16 peak that 6 N FLOPs a token are, N without the input embedding; None on a CPU.
 
-    Tokens are counted as the peer computes them (a prompt once per answer), so sharing shows as utilisation.
+    Tokens are those that the engine reads, each prompt once: shared work is not counted as done.
     """
     if not torch.cuda.is_available():
         return None
     name = torch.cuda.get_device_name()
     peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
-    embedding = model.get_input_embeddings().weight
-    tied = embedding is model.get_output_embeddings().weight
-    weights = model.num_parameters() - (0 if tied else embedding.numel())
+    embedding: Any = model.get_input_embeddings().weight
+    tied = embedding is model.get_output_embeddings().weight  # type: ignore[operator]
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    weights -= 0 if tied else embedding.numel()
     return None if peak is None else 6 * weights * tokens_per_second / peak
 
 

@@ -1,4 +1,7 @@
-"""Run the workflow for a person: one at a time, a lock that a crash left is opened, and nothing but progress is shown."""
+"""Run the workflow for a person: one at a time, a lock that a crash left is opened, and nothing but progress is shown.
+
+A step that was told to stop, and keeps its state, is called again (exit code `AGAIN`).
+"""
 
 import fcntl
 import itertools
@@ -16,10 +19,13 @@ import yaml
 from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
+from preftune.training.interruption import AGAIN
 from preftune.workflow.outputs import find_stale
 
 _LOCK = ROOT / "scratch" / "results.lock"
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
+_CALLS = 10  # how often a step that says "again" is called again
+_FAILED = re.compile(r"returned non-zero exit status (\d+)")
 _NOISE = re.compile(
     r"Using workflow specific profile|Assuming unrestricted shared|Building DAG|Using shell|Provided cores|Rules claiming|"
     r"Conda environments: ignored|Select jobs to execute|Execute \d+ jobs|Complete log|Elapsed time|\d+ jobs? ha(s|ve) missing|"
@@ -59,23 +65,34 @@ def run(arguments: list[str]) -> int:
                 capture_output=True,
                 check=False,
             )
-        # Snakemake compares with its own metadata, which may be lost; the records beside the outputs are not.
-        stale = find_stale(plan_of(words[-1] if words else "config.yaml", _config_values(arguments)))
-        forced = ["--forcerun", *stale] if stale else []
-        return _run_quietly(["snakemake", "--rerun-incomplete", *forced, *_QUIET, *arguments])
+        for _ in range(_CALLS):
+            code, failed = run_quietly(_command(words, arguments))
+            if failed != {AGAIN}:
+                break
+            print("a step was told to stop and kept its state: going on", file=sys.stderr, flush=True)
+        return code
 
 
-def _run_quietly(command: list[str]) -> int:
-    """Run a command, passing on its output but for Snakemake's scheduling lines."""
+def _command(words: list[str], arguments: list[str]) -> list[str]:
+    """Snakemake's command line; it compares with its own metadata, which may be lost, the records beside outputs are not."""
+    stale = find_stale(plan_of(words[-1] if words else "config.yaml", _config_values(arguments)))
+    forced = ["--forcerun", *stale] if stale else []
+    return ["snakemake", "--rerun-incomplete", *forced, *_QUIET, *arguments]
+
+
+def run_quietly(command: list[str]) -> tuple[int, set[int]]:
+    """Run a command, passing on its output but for Snakemake's scheduling lines; its exit code and its failed jobs'."""
+    failed: set[int] = set()
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         try:
             for line in process.stderr or ():
+                failed |= {int(code) for code in _FAILED.findall(line)}
                 if not _NOISE.match(line):
                     print(line, end="", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             process.wait()  # Snakemake got the same signal and stops its jobs
             raise
-        return process.wait()
+        return process.wait(), failed
 
 
 def _config_words(arguments: list[str]) -> list[str]:

@@ -232,7 +232,7 @@ def _usable(
     encode: Callable[[Draft, random.Random], Example],
     mix: Mix,
 ) -> Example:
-    for _ in range(max(1, len(pool.drafts))):
+    for _ in range(2 * len(pool.drafts)):  # holds one whole pass, wherever the present one stands
         draft = pool.next(rng)
         example = encode(draft, rng)
         fault = fault_of(example, settings.max_tokens)

@@ -28,10 +28,10 @@ from preftune.training.metrics import MetricsLog
 from preftune.training.optimizers import make_optimizer, schedule_factor
 from preftune.training.trees import Tree
 
+# Numbers, or tensors of one number that need not be waited for yet.
 Logged = dict[str, Any]
 
 
-# Numbers, or tensors of one number that need not be waited for yet.
 @dataclass(frozen=True)
 class Example:
     """One training example as one step sees it; objectives add what else they need."""

@@ -74,20 +74,20 @@ def test_a_missing_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_settings_are_strict_and_may_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "s.yaml").write_text("batch: 4\n")
+    (tmp_path / "s.yaml").write_text("tokens_per_pass: 4\n")
     seen = []
 
     def read(step: Step) -> None:
-        seen.append(step.settings(ReferenceSettings).batch)
+        seen.append(step.settings(ReferenceSettings).tokens_per_pass)
         write_folder(step)
 
     run_step(tmp_path, read, "--settings", str(tmp_path / "s.yaml"))
-    run_step(tmp_path, read, "--settings", '{"batch": 8}')
+    run_step(tmp_path, read, "--settings", '{"tokens_per_pass": 8}')
     assert seen == [4, 8]
-    for words in ('{"batch": 4, "bach": 1}', '{"batch": "4"}', "nowhere.json"):
+    for words in ('{"tokens_per_pass": 4, "token_per_pass": 1}', '{"tokens_per_pass": "4"}', "nowhere.json"):
         with pytest.raises(SystemExit):
             run_step(tmp_path, read, "--settings", words)
-    assert "bach" in capsys.readouterr().err
+    assert "token_per_pass" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,16 @@ def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tok
     assert mix.dropped["long: cola"] > 0
     assert len(mix.examples) == 40
     with pytest.raises(PreftuneError, match="raise max_tokens"):
-        draw_mix(collect_pools(["cola"], folders, "sft"), mix_settings(4, 8), 0, partial(sft_example, tokenizer))
+        draw_mix(
+            collect_pools(["cola"], folders, "sft"), mix_settings(4, 8), 0, partial(sft_example, tokenizer)
+        )
 
 
 def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, tokenizer):
     """The prompt loses its oldest tokens; the question's end, the assistant's opening and the answer stay."""
-    whole = sft_example(tokenizer, collect_pools(["mmlu-like"], folders, "sft")[0].drafts[0](), random.Random(0))
+    whole = sft_example(
+        tokenizer, collect_pools(["mmlu-like"], folders, "sft")[0].drafts[0](), random.Random(0)
+    )
     draws = {
         long: partial(draw_mix, collect_pools(["mmlu-like"], folders, "sft"), mix_settings(1, 50, long), 0)
         for long in ("truncate", "refuse")
@@ -117,7 +121,7 @@ def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, token
     assert row["prompt_ids"] == whole["prompt_ids"][-len(row["prompt_ids"]) :]
     assert row["completion_ids"] == whole["completion_ids"]
     assert mix.facts()["truncated"] == {"mmlu-like": 1} and not mix.dropped
-    with pytest.raises(PreftuneError, match="has 2.. tokens but max_tokens is 50"):
+    with pytest.raises(PreftuneError, match=r"has 2\d\d tokens but max_tokens is 50"):
         draws["refuse"](partial(sft_example, tokenizer))
 
 
