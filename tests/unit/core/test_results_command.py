@@ -1,0 +1,47 @@
+"""`preftune results` calls a step again that was told to stop, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from preftune.commands import results
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    made: list[list[str]] = []
+    monkeypatch.setattr(results, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(results, "_command", lambda words, arguments: [*words, *arguments])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "count"),
+    [
+        ([(1, {75}), (1, {75}), (0, set())], 0, 3),
+        ([(1, {75, 1})], 1, 1),  # a step that failed for good would only fail again
+        ([(1, set())], 1, 1),
+        ([(0, set())], 0, 1),
+        ([(1, {75})] * 20, 1, 10),
+    ],
+)
+def test_only_steps_that_say_again_are_called_again(
+    monkeypatch: pytest.MonkeyPatch,
+    calls: list[list[str]],
+    outcomes: list[tuple[int, set[int]]],
+    code: int,
+    count: int,
+) -> None:
+    left = iter(outcomes)
+    monkeypatch.setattr(results, "run_quietly", lambda command: calls.append(command) or next(left))
+    assert results.run(["--cores", "1"]) == code
+    assert calls == [["--cores", "1"]] * count
+
+
+def test_exit_codes_of_failed_jobs_are_read_from_snakemakes_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """The sentence is that of Snakemake 9's log of a failed shell command."""
+    line = "CalledProcessError: Command 'set -euo pipefail; python x.py' returned non-zero exit status 75."
+    assert results.run_quietly(
+        ["bash", "-c", f'echo "{line}" >&2; echo "Building DAG of jobs" >&2; exit 1']
+    ) == (1, {75})
+    assert "exit status 75" in (error := capfd.readouterr().err) and "Building DAG" not in error
