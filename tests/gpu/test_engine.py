@@ -1,0 +1,88 @@
+"""The engine's CUDA paths: flex attention, bfloat16 with fp32 master weights, compiled layers, real lack of memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from preftune.preference.heads import PreferenceModel
+from preftune.settings import TrainingSettings
+from preftune.training.attention import TreeAttention, attend_by_flex, attend_by_loop
+from preftune.training.loop import Place, fit
+from preftune.training.packing import Span
+from preftune.training.sft import SftObjective
+from tests.tiny import tiny_language_model
+from tests.unit.preference.helpers import make_rows
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+SPANS = (Span(0, 70, (40, 33, 5)), Span(148, 9, (200,)), Span(357, 30, (60, 61, 62, 63)))
+LENGTH = 704
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_language_model(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_flex_attention_is_the_loop_forwards_and_backwards(kv_heads: int) -> None:
+    """fp32 without TF32: 1e-4 of the largest value; positions after the last tree are nobody's."""
+    torch.manual_seed(0)
+    cuda = torch.device("cuda")
+    shapes = [(1, heads, LENGTH, 64) for heads in (4, kv_heads, kv_heads)]
+    end = SPANS[-1].stop
+    weights = torch.randn(1, 4, end, 64, device=cuda)
+    results = []
+    for trees, run in (
+        (TreeAttention.build(SPANS, LENGTH, cuda), attend_by_flex),
+        (TreeAttention(SPANS), attend_by_loop),
+    ):
+        torch.manual_seed(1)
+        inputs = [torch.randn(shape, device=cuda, requires_grad=True) for shape in shapes]
+        output = run(*inputs, trees, None, 0.0)[:, :, :end]
+        (output * weights).sum().backward()
+        results.append([output.detach(), *(value.grad[:, :, :end] for value in inputs)])
+    for found, wanted in zip(*results, strict=True):
+        assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("compute", "compile_layers", "tolerance"),
+    [(torch.float32, False, 1e-4), (torch.bfloat16, False, 2e-2), (torch.bfloat16, True, 2e-2)],
+)
+def test_training_gives_the_losses_of_the_cpu(
+    base: Path, tmp_path: Path, compute: torch.dtype, compile_layers: bool, tolerance: float
+) -> None:
+    def last_loss(device: str, dtype: torch.dtype, compiled: bool) -> float:
+        model = PreferenceModel.from_pretrained(base, device=device, trainable=True)
+        settings = TrainingSettings(
+            steps=5, batch=8, learning_rate=1e-3, compile=compiled, tokens_per_pass=512
+        )
+        model.reader.prepare(settings)
+        place = Place(torch.device(device), dtype, 0, tmp_path / "metrics.jsonl", "test")
+        objective = SftObjective(model, make_rows(model.tokenizer, 8))
+        facts = fit([{"params": list(model.parameters())}], objective, settings, place)
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        return float(facts["last_loss"])
+
+    expected = last_loss("cpu", torch.float32, False)
+    assert last_loss("cuda", compute, compile_layers) == pytest.approx(expected, rel=tolerance)
+
+
+def test_lack_of_memory_halves_the_passes(base: Path, tmp_path: Path) -> None:
+    model = PreferenceModel.from_pretrained(base, device="cuda", trainable=True)
+    rows = make_rows(model.tokenizer, 512)
+    settings = TrainingSettings(steps=1, batch=512, learning_rate=1e-3, tokens_per_pass=1 << 20)
+    place = Place(torch.device("cuda"), torch.float32, 0, tmp_path / "metrics.jsonl", "test")
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (96 << 20)) / total)
+    said: list[str] = []
+    try:
+        facts = fit(
+            [{"params": list(model.parameters())}], SftObjective(model, rows), settings, place, said.append
+        )
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert said and facts["tokens_per_pass"] < 1 << 20
