@@ -56,7 +56,7 @@ class PreferenceModel(nn.Module):
         self.language_model = language_model
         self.tokenizer = tokenizer
         self.head = head
-        _check_body(self.causal_lm.config, head)
+        _check_width(self.causal_lm.config, head)
         self.reader = TreeReader(self.causal_lm)
 
     @classmethod
@@ -162,17 +162,12 @@ class PreferenceModel(nn.Module):
         return Tree(name, prompt, (encode_completion(self.tokenizer, conversation[-1]["content"]),))
 
 
-def _check_body(config: Any, head: RewardHead | None) -> None:
+def _check_width(config: Any, head: RewardHead | None) -> None:
     if head is not None and head.config.width != config.hidden_size:
         raise PreftuneError(
             f"the reward head was saved for hidden size {head.config.width} but the language model's is "
             f"{config.hidden_size}; load it with the base model that it was trained on"
         )
-    for key in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        if getattr(config, key, None):
-            raise PreftuneError(
-                f"language models that rescale their logits ({key}) are not supported; choose another"
-            )
 
 
 def _unwrapped(language_model: Any) -> Any:

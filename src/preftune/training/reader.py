@@ -1,12 +1,14 @@
 """Reading trees with a causal language model of transformers: the one forward pass of training and scoring."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
@@ -38,18 +40,37 @@ class TreeReader:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        """Try the model on two small trees.
+
+        Raises:
+            PreftuneError: its logits are not its output embedding applied to its states.
+        """
         self.model = model
         self.fill: int | None = None
-        self.packs = self._try_packing() < _TOLERANCE.get(model.dtype, _COARSE)
-        name = type(model).__name__
+        name, tolerance = type(model).__name__, _TOLERANCE.get(model.dtype, _COARSE)
+        with _quiet_trial(model):
+            if not self._try_head() < tolerance:
+                raise PreftuneError(
+                    f"{name} changes its logits after the output embedding (scale, cap or extra layer), which is not supported: "
+                    "choose another language model."
+                )
+            self.packs = self._try_packing(tolerance)
         if not self.packs and name not in _said:
             _said.add(name)
             say(f"{name} cannot read packed trees: padded batches are used, which is slower")
 
     @property
     def context(self) -> int:
-        """Tokens that the model reads at most."""
-        return int(getattr(self.model.config, "max_position_embeddings", sys.maxsize))
+        """Tokens that the model reads at most.
+
+        Long-rope models (Phi-3 128k) choose their rotary frequencies by the longest path of a whole pass, so that a path's
+        result would depend on its neighbours: they are read up to the length where the first choice ends.
+        """
+        config = self.model.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            return int(rope["original_max_position_embeddings"])
+        return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
     def layout(self, trees: Sequence[Tree], marker: int | None = None, skip_last: bool = False) -> Layout:
         """Where the trees lie in one forward pass; `marker` and `skip_last` as in `preftune.training.packing.pack`.
@@ -103,31 +124,56 @@ class TreeReader:
         """
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
         if settings.gradient_checkpointing:
-            options = {"use_reentrant": False} | ({"context_fn": context_fn} if context_fn else {})
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            # transformers' own switch works in training mode alone, which would turn a frozen model's dropout on.
+            options: dict[str, Any] = {"context_fn": context_fn} if context_fn else {}
             for layer in layers:
-                # The layer's own mode switches it on; a model without dropout in eval mode stays without.
-                layer.training = True
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **options)
         if settings.compile and self.model.device.type == "cuda":
             self.fill = settings.tokens_per_pass or TOKENS_PER_PASS["cuda"]
             for layer in layers:
                 layer.compile(dynamic=False)
 
-    @torch.no_grad()
-    def _try_packing(self) -> float:
-        """Relative difference between packed and padded states of two small trees; infinite where packing fails."""
-        training, before = self.model.training, transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        self.model.eval()
+    def _try_head(self) -> float:
+        """Relative difference between the model's logits and its output embedding applied to its states."""
+        layout = pad(_PROBE).to(self.model.device)
+        inputs = {"position_ids": layout.position_ids, "attention_mask": layout.attention_mask}
+        if self.model.base_model is self.model:  # no body of its own that would give states
+            return float("inf")
+        wanted = self.model(input_ids=layout.input_ids, use_cache=False, **inputs).logits
+        found = self.model.get_output_embeddings()(self.states(layout))
+        return _difference(found[layout.predictors], wanted.flatten(0, 1)[layout.predictors])
+
+    def _try_packing(self, tolerance: float) -> bool:
+        """Whether packed states are those of padded rows; a model that cannot be packed gets its own attention back."""
+        before = self.model.config._attn_implementation
+        wanted = self._probe_states(pad(_PROBE))
         try:
             self.model.set_attn_implementation(NAME)
-            found, wanted = (self._probe_states(make(_PROBE).to(self.model.device)) for make in (pack, pad))
+            if _difference(self._probe_states(pack(_PROBE)), wanted) < tolerance:
+                return True
         except (CannotPackError, ValueError, TypeError):
-            return float("inf")
-        finally:
-            self.model.train(training)
-            transformers_logging.set_verbosity(before)
-        return float((found - wanted).norm() / wanted.norm())
+            pass
+        self.model.set_attn_implementation(before)
+        return False
 
     def _probe_states(self, layout: Layout) -> Tensor:
-        return self.states(layout)[layout.predictors][layout.predictor].float()
+        layout = layout.to(self.model.device)
+        return self.states(layout)[layout.predictors][layout.predictor]
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    return float((found.float() - wanted.float()).norm() / wanted.float().norm())
+
+
+@contextmanager
+def _quiet_trial(model: PreTrainedModel) -> Iterator[None]:
+    """Without gradients, dropout and transformers' warnings; the model's mode returns."""
+    training, before = model.training, transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+        transformers_logging.set_verbosity(before)

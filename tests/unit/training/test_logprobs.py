@@ -110,7 +110,7 @@ def test_a_frozen_head_gets_no_gradient(budget: int | None) -> None:
     torch.testing.assert_close(hidden.grad, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_nothing_is_kept_without_gradients() -> None:
+def test_without_gradients() -> None:
     hidden, head = make_inputs()
     with torch.no_grad():
         values, _ = token_log_probabilities(hidden, head, PREDICTOR, TARGETS)
