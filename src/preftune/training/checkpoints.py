@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,11 @@ class Checkpoints:
                 step, state = self._read(path, device)
             except _DamagedError as damage:
                 warnings.append(f"checkpoint {path.name} is damaged ({damage}); the one before it is used")
+                # Out of the way, so that it never counts as one of the newest two.
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                with suppress(FileNotFoundError):  # another process of this training did it
+                    path.rename(aside)
                 continue
             return step, state, warnings
         if warnings:
@@ -102,11 +107,13 @@ class Checkpoints:
     def _read(self, path: Path, device: torch.device) -> tuple[int, dict[str, Any]]:
         try:
             facts = read_json(path / "checkpoint.json")
-            step, key, expected = int(facts["step"]), facts["key"], facts["sha256"]
+            step, key, made, expected = facts["step"], facts["key"], facts["format"], facts["sha256"]
+            if path.name != f"step-{step:08d}":
+                raise ValueError(f"it says that it is step {step}")
             found = sha256_file(path / "state.pt")
         except (PreftuneError, OSError, KeyError, TypeError, ValueError) as error:
             raise _DamagedError(str(error)) from error
-        if facts["format"] != FORMAT or key != self.key:
+        if made != FORMAT or key != self.key:
             raise PreftuneError(
                 f"{path} is a checkpoint of another training ({key}, not {self.key}): move it away, or delete the folder "
                 f"{self.folder}."
@@ -122,7 +129,12 @@ class _DamagedError(Exception):
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     with path.open("wb") as stream:
-        torch.save(state, stream)
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:  # torch's own complaint about what the failed write left
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -88,14 +88,15 @@ def make_optimizer(
 ) -> tuple[torch.optim.Optimizer, Decay]:
     """The optimiser of `settings` over parameter groups, and their decay.
 
-    A group may carry its own `lr`, `decay` and `decay_to`; `adam` is AdamW without decay.
+    A group may carry its own `lr`, `decay` and `decay_to`; `adam` is AdamW without any decay.
     """
     defaults = {
         "lr": settings.learning_rate,
-        "decay": 0.0 if settings.optimizer == "adam" else settings.weight_decay,
+        "decay": settings.weight_decay,
         "decay_to": settings.decay_to,
     }
-    groups = [defaults | group for group in groups]
+    never = {"decay": 0.0} if settings.optimizer == "adam" else {}
+    groups = [defaults | group | never for group in groups]
     if settings.optimizer == "laprop":
         optimizer: torch.optim.Optimizer = LaProp(groups, settings.learning_rate, settings.betas)
     else:

@@ -44,9 +44,7 @@ class Sides:
     def score(self, requests: Requests) -> tuple[list[tuple[float, bool]], list[tuple[float, bool]]]:
         """Theirs and ours."""
         instances = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(requests)]
-        theirs, ours = (
-            side.loglikelihood(instances, disable_tqdm=True) for side in (self.theirs, self.ours)
-        )
+        theirs, ours = (side.loglikelihood(instances, disable_tqdm=True) for side in (self.theirs, self.ours))
         return theirs, ours
 
 
@@ -69,7 +67,6 @@ CASES: dict[str, Requests] = {
     "leading spaces": [(PROMPT, "  red"), (PROMPT, " red"), (PROMPT, "red")],
     "trailing spaces": [(PROMPT, " red  "), (PROMPT, " red ")],
     "context that ends with spaces": [(f"{PROMPT} ", "red"), (f"{PROMPT}  ", " red"), (PROMPT, " red")],
-    "one context begins with another": [(PROMPT, " in the kitchen"), (f"{PROMPT} in", " the kitchen")],
     "long context": [(LONG, " red")],
     "long context, continuations of several lengths": [
         (LONG, f" {text}") for text in ("red", "blue", "red", "in the kitchen and the table", "dog " * 9)
@@ -94,6 +91,13 @@ def test_values_do_not_depend_on_the_passes(tmp_path: Path) -> None:
     requests = [request for case in CASES.values() for request in case]
     random.Random(0).shuffle(requests)
     assert_equal(*Sides(tmp_path, tokens_per_pass=1).score(requests))
+
+
+def test_one_context_begins_with_another(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared without the hf model's `logits_cache`: lm-eval 0.4.13 takes the two requests below, whose ids are equal
+    but for where the continuation starts, for one, and gathers the shorter continuation at the longer one's places."""
+    monkeypatch.setattr(sides.theirs, "logits_cache", False)
+    assert_equal(*sides.score([(PROMPT, " in the kitchen"), (f"{PROMPT} in", " the kitchen")]))
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1, 2])
@@ -161,10 +165,14 @@ def test_greedy_continuation(sides: Sides) -> None:
 
 
 def questions(count: int) -> list[dict[str, Any]]:
-    """Random questions of three choices of different lengths."""
+    """Random questions of three choices of one to three words."""
     draw = random.Random(1)
     return [
-        {"q": words(draw, draw.randint(2, 12)), "c": [words(draw, n) for n in (1, 2, 4)], "a": i % 3}
+        {
+            "q": words(draw, draw.randint(2, 12)),
+            "c": [words(draw, draw.randint(1, 3)) for _ in range(3)],
+            "a": i % 3,
+        }
         for i in range(count)
     ]
 
