@@ -17,7 +17,8 @@ from preftune.preference.alignment import AlignmentObjective, Pair
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.scoring import score_trees
 from preftune.settings import AlignmentSettings, TrainingSettings
-from preftune.training.loop import Example, Place, Training
+from preftune.training.loop import Place, Training
+from preftune.training.objective import Example
 from preftune.training.sft import SftObjective
 from preftune.training.trees import Tree
 

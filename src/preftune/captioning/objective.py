@@ -10,7 +10,7 @@ from torch import Tensor
 from preftune.captioning.batch import caption_tree
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
-from preftune.training.loop import Example, Logged
+from preftune.training.objective import Example, Logged
 
 
 @dataclass(frozen=True)

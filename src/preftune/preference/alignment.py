@@ -17,7 +17,7 @@ from preftune.models.policy import load_policy, trainable_parameters
 from preftune.preference.heads import PreferenceModel, PreferenceOutput
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 from preftune.settings import AlignmentSettings
-from preftune.training.loop import Example, Logged
+from preftune.training.objective import Example, Logged
 from preftune.training.trees import Tree
 
 DPH_LOSSES = {"separable": separable_dph_loss, "contrastive": contrastive_dph_loss}

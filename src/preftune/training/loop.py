@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from preftune.errors import PreftuneError
 from preftune.models.language import computing_in
@@ -25,40 +24,8 @@ from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_ran
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining, StopRequest, watch_signals
 from preftune.training.metrics import MetricsLog
+from preftune.training.objective import Logged, Objective
 from preftune.training.optimizers import make_optimizer, schedule_factor
-from preftune.training.trees import Tree
-
-# Numbers, or tensors of one number that need not be waited for yet.
-Logged = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training example as one step sees it; objectives add what else they need."""
-
-    tree: Tree
-
-
-E = TypeVar("E", bound=Example)
-
-
-class Objective(Protocol[E]):
-    """What is minimised: a mean over units (answer tokens, pairs) of the global batch."""
-
-    def __len__(self) -> int:
-        """Number of examples."""
-
-    def draw(self, index: int, step: int) -> E:
-        """The example as step `step` (from 1) sees it; a random choice must follow from the arguments."""
-
-    def units(self, example: E) -> int:
-        """How many units of the mean the example holds."""
-
-    def loss(self, examples: Sequence[E], units: int) -> tuple[Tensor, Logged]:
-        """This micro-batch's part of the loss and of the logged values; parts add up over micro-batches and devices.
-
-        `units` are those of the whole global batch, by which sums are divided.
-        """
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from preftune.preference.heads import PreferenceModel
-from preftune.training.loop import Example, Logged
+from preftune.training.objective import Example, Logged
 from preftune.training.trees import Tree
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("trl")
@@ -28,6 +28,12 @@ Gradients = dict[str, Tensor]
 def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The helpers of the benchmarks would take a card and bfloat16 where there is one; these tests are about fp32."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def no_clipping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides clip at norm 1, which would hide a wrong scale of the gradient."""
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: torch.tensor(1.0))
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +78,8 @@ def make_trees(branches: int, count: int = 4, seed: int = 0) -> list[Tree]:
 def plain_sums(model: LlamaForCausalLM, pairs: Sequence[Tree]) -> Tensor:
     """Log-probabilities [pairs, 2] of the whole answers from logits, one sequence at a time."""
     sums = []
-    for branch, tree in ((branch, tree) for tree in pairs for branch in tree.branches):
-        ids = torch.tensor([[*tree.prompt, *branch]])
+    for prompt, branch in ((tree.prompt, branch) for tree in pairs for branch in tree.branches):
+        ids = torch.tensor([[*prompt, *branch]])
         with torch.no_grad():
             table = model(ids).logits[0, :-1].log_softmax(-1)
         sums.append(table.gather(1, ids[0, 1:, None])[-len(branch) :].sum())
@@ -81,14 +87,14 @@ def plain_sums(model: LlamaForCausalLM, pairs: Sequence[Tree]) -> Tensor:
 
 
 def random_reference(model: LlamaForCausalLM, pairs: Sequence[Tree]) -> Tensor:
-    """What a reference far from the policy could say; beta h of the four pairs is about -1.5, -0.5, 0.5 and 1.5."""
+    """What a reference far from the policy could say; beta h of the four pairs is -0.5, 1, 1.5 and 2."""
     sums = plain_sums(model, pairs)
-    sums[:, 0] += torch.tensor([15.0, 5.0, -5.0, -15.0])
+    sums[:, 0] -= torch.tensor([-5.0, 10.0, 15.0, 20.0])
     return sums - 3
 
 
 def step(side: OurDpo | TheirDpo | OurSft | TheirSft, batch: Sequence[Tree]) -> tuple[float, Gradients]:
-    """Loss of one step, and the gradients that its optimiser gets, clipped to norm 1 on both sides."""
+    """Loss of one step, and the gradients that its optimiser gets."""
     ours = isinstance(side, OurDpo | OurSft)
     model = side.model.causal_lm if ours else side.trainer.model
     optimizer = side.training.optimizer if ours else side.optimizer
@@ -102,9 +108,7 @@ def step(side: OurDpo | TheirDpo | OurSft | TheirSft, batch: Sequence[Tree]) -> 
     return loss, found
 
 
-def assert_same_step(
-    theirs: TheirDpo | TheirSft, ours: OurDpo | OurSft, batch: Sequence[Tree]
-) -> tuple[float, Gradients]:
+def assert_same_step(theirs: TheirDpo | TheirSft, ours: OurDpo | OurSft, batch: Sequence[Tree]) -> float:
     """Losses to 1e-4, and every gradient to 1e-4 of its own norm."""
     their_loss, their_gradients = step(theirs, batch)
     our_loss, our_gradients = step(ours, batch)
@@ -113,4 +117,76 @@ def assert_same_step(
     for name, gradient in their_gradients.items():
         assert gradient.norm() > 0
         assert (our_gradients[name] - gradient).norm() <= 1e-4 * gradient.norm(), name
-    return our_loss, our_gradients
+    return our_loss
+
+
+def dpo_formula(policy: Tensor, reference: Tensor, smoothing: float = 0.0, beta: float = BETA) -> float:
+    """The mean of -(1 - eps) log sig(beta h) - eps log sig(-beta h), h = log-ratio of chosen less that of rejected."""
+    ratios = policy - reference
+    h = beta * (ratios[:, 0] - ratios[:, 1])
+    return (-(1 - smoothing) * F.logsigmoid(h) - smoothing * F.logsigmoid(-h)).mean().item()
+
+
+PASSES = pytest.mark.parametrize("budget", [None, 1], ids=["one pass", "a pass for each example"])
+
+
+@PASSES
+@pytest.mark.parametrize("online", [False, True], ids=["reference precomputed", "reference online"])
+def test_dpo(model: LlamaForCausalLM, online: bool, budget: int | None) -> None:
+    """The reference is another random model, whose log-probabilities are in a table or computed in the step."""
+    pairs, tokenizer, other = make_trees(2), tiny_tokenizer(), make_model(1)
+    reference = plain_sums(other, pairs)
+    table = {pair.name: row for pair, row in zip(pairs, reference, strict=True)}
+    theirs = TheirDpo(copy.deepcopy(model), tokenizer, None if online else table)
+    ours = OurDpo(copy.deepcopy(model), tokenizer, pairs, reference, online)
+    if online:
+        theirs.trainer.ref_model.load_state_dict(other.state_dict())
+        ours.online.causal_lm.load_state_dict(other.state_dict())
+    ours.training.budget = budget or ours.training.budget
+    loss = assert_same_step(theirs, ours, pairs)
+    assert loss == pytest.approx(dpo_formula(plain_sums(model, pairs), reference), abs=1e-4)
+    assert abs(loss - np.log(2)) > 0.05
+
+
+@PASSES
+def test_sft(model: LlamaForCausalLM, budget: int | None) -> None:
+    """Completion-only loss: a mean over the answers' tokens of the batch, not over rows."""
+    rows, tokenizer = make_trees(1), tiny_tokenizer()
+    theirs = TheirSft(copy.deepcopy(model), tokenizer)
+    ours = OurSft(copy.deepcopy(model), tokenizer, rows)
+    ours.training.budget = budget or ours.training.budget
+    loss = assert_same_step(theirs, ours, rows)
+    tokens = sum(len(row.branches[0]) for row in rows)
+    sums = plain_sums(model, [Tree(row.name, row.prompt, row.branches * 2) for row in rows])[:, 0]
+    assert loss == pytest.approx(-sums.sum().item() / tokens, abs=1e-4)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_is_cdpo(model: LlamaForCausalLM, smoothing: float, beta: float) -> None:
+    """The objective against the formula on log-probabilities of the plain model, to 1e-5."""
+    pairs = make_trees(2)
+    reference = random_reference(model, pairs)
+    changes = {"dpo_label_smoothing": smoothing, "beta": beta}
+    ours = PreferenceModel(copy.deepcopy(model), tiny_tokenizer())
+    objective = AlignmentObjective(ours, pairs, reference, dpo_settings(4).model_copy(update=changes))
+    loss, _ = objective.loss([objective.draw(i, 1) for i in range(4)], 4)
+    assert loss.item() == pytest.approx(
+        dpo_formula(plain_sums(model, pairs), reference, smoothing, beta), abs=1e-5
+    )
+
+
+def test_label_smoothing_of_trl_is_not_cdpo(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRL 1.16 reads label_smoothing in its robust, EXO and AOT losses only: its sigmoid loss is DPO without smoothing,
+    whatever the config says, so cDPO cannot be compared with it."""
+    options = training._trainer_options()
+    monkeypatch.setattr(training, "_trainer_options", lambda: options | {"label_smoothing": 0.1})
+    pairs = make_trees(2)
+    reference = random_reference(model, pairs)
+    table = {pair.name: row for pair, row in zip(pairs, reference, strict=True)}
+    theirs = TheirDpo(copy.deepcopy(model), tiny_tokenizer(), table)
+    assert theirs.trainer.label_smoothing == 0.1 and theirs.trainer.loss_types == ["sigmoid"]
+    (loss,) = theirs(pairs)
+    without, smoothed = (dpo_formula(plain_sums(model, pairs), reference, eps) for eps in (0.0, 0.1))
+    assert loss == pytest.approx(without, abs=1e-4)
+    assert abs(loss - smoothed) > 1e-2

@@ -248,12 +248,30 @@ def test_content_reaches_the_disk_before_its_name(
     assert calls[renamed + 1 :] == [("fsync", checkpoints.folder.name)]
 
 
-def test_leftovers_are_no_checkpoints(checkpoints: Checkpoints) -> None:
-    """A killed process leaves its temporary folder: whole or not, it is not read, and the next save is not hindered."""
+def _save_and_die(checkpoints: Checkpoints, renames: int) -> None:
+    """In another process: save step 3, and be gone at a rename, as after kill -9 or a power cut."""
+    replace, left = os.replace, iter(range(renames))
+
+    def die(source: Path, target: Path) -> None:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = die
+    save_steps(checkpoints, 3)
+
+
+@pytest.mark.parametrize("renames", [0, 1], ids=["without its facts", "but for its name"])
+def test_what_a_killed_process_leaves_is_no_checkpoint(checkpoints: Checkpoints, renames: int) -> None:
+    """It is passed over without a warning, however whole, and does not hinder the same step's next save."""
     save_steps(checkpoints, 2)
-    for name in (".step-00000009.1234", f".step-00000003.{os.getpid()}"):
-        shutil.copytree(checkpoints.folder / "step-00000002", checkpoints.folder / name)
+    process = FORKED.Process(target=_save_and_die, args=(checkpoints, renames))
+    process.start()
+    process.join()
+    (leftover,) = set(names(checkpoints)) - {"step-00000002"}
+    assert process.exitcode == -signal.SIGKILL
     assert checkpoints.load(CPU)[::2] == (2, [])
+    shutil.copytree(checkpoints.folder / leftover, checkpoints.folder / f".step-00000003.{os.getpid()}")
     save_steps(checkpoints, 3)
     step, state, warnings = checkpoints.load(CPU)
     assert (step, state["step"], warnings) == (3, 3, [])
@@ -293,7 +311,7 @@ def test_a_second_process_is_refused(checkpoints: Checkpoints, monkeypatch: pyte
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
     with checkpoints.hold():
-        assert (checkpoints.folder / "lock").read_text().startswith(f"process {os.getpid()},")
+        assert (checkpoints.folder / "lock").read_text() == f"process {os.getpid()}, SLURM job 4711\n"
 
 
 def test_an_error_inside_lets_go(checkpoints: Checkpoints) -> None:

@@ -13,7 +13,8 @@ from preftune.preference.alignment import AlignmentObjective, parameter_groups
 from preftune.preference.heads import PreferenceModel
 from preftune.settings import AlignmentSettings, TrainingSettings
 from preftune.training.checkpoints import Checkpoints
-from preftune.training.loop import Example, Logged, fit
+from preftune.training.loop import fit
+from preftune.training.objective import Example, Logged
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_pairs, place_in
 

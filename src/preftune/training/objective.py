@@ -1,0 +1,41 @@
+"""What a training minimises, as the loop sees it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from preftune.training.trees import Tree
+
+# Numbers, or tensors of one number that need not be waited for yet.
+Logged = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example as one step sees it; objectives add what else they need."""
+
+    tree: Tree
+
+
+E = TypeVar("E", bound=Example)
+
+
+class Objective(Protocol[E]):
+    """What is minimised: a mean over units (answer tokens, pairs) of the global batch."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def draw(self, index: int, step: int) -> E:
+        """The example as step `step` (from 1) sees it; a random choice must follow from the arguments."""
+
+    def units(self, example: E) -> int:
+        """How many units of the mean the example holds."""
+
+    def loss(self, examples: Sequence[E], units: int) -> tuple[Tensor, Logged]:
+        """This micro-batch's part of the loss and of the logged values; parts add up over micro-batches and devices.
+
+        `units` are those of the whole global batch, by which sums are divided.
+        """
