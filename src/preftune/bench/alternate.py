@@ -1,6 +1,6 @@
 """Two contestants on the same work, in turn: ratios hold where a machine's speed drifts, absolute times do not."""
 
-import os
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -70,13 +70,14 @@ def alternate(
     for number, batch in enumerate(track(batches, name, unit="round")):
         their_wall, their_cpu, their_value = _time(theirs, batch)
         our_wall, our_cpu, our_value = _time(ours, batch)
-        difference = max(abs(a - b) for a, b in zip(their_value, our_value, strict=True))
-        largest = max(largest, difference)
-        if difference > tolerance:
+        differences = [abs(a - b) for a, b in zip(their_value, our_value, strict=True)]
+        difference = math.nan if any(map(math.isnan, differences)) else max(differences)
+        if not difference <= tolerance:  # also NaN, which equals nothing
             raise PreftuneError(
                 f"{name}, round {number}: what {peer} and preftune computed differs by {difference:.6f}; a benchmark "
                 "whose sides do different work says nothing: find out why."
             )
+        largest = max(largest, difference)
         if number:
             wall.append((their_wall, our_wall))
             cpu.append(their_cpu / our_cpu)
@@ -99,8 +100,8 @@ def alternate(
 
 
 def _time(run: Callable[[W], Sequence[float]], batch: W) -> tuple[float, float, Sequence[float]]:
-    wall, cpu = time.perf_counter(), sum(os.times()[:2])
+    wall, cpu = time.perf_counter(), time.process_time()
     value = run(batch)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - wall, sum(os.times()[:2]) - cpu, value
+    return time.perf_counter() - wall, time.process_time() - cpu, value

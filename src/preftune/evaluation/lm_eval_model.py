@@ -32,11 +32,19 @@ class TreeLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def eot_token_id(self) -> int:
-        """The id that stands before a continuation without context."""
+        """The id that ends a text."""
         return int(self.tokenizer.eos_token_id)
 
+    @property
+    def prefix_token_id(self) -> int:
+        """The id that stands before a continuation without context: the tokenizer's bos, else its eos."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else int(bos)
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Ids of a text; special tokens as the tokenizer's own default where nothing is said."""
+        """Ids of a text; special tokens as the tokenizer's own default where nothing is said, but never bos twice."""
+        if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return list(self.tokenizer.encode(string, **options))
 
