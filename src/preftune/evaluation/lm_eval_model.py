@@ -54,6 +54,11 @@ class TreeLM(TemplateLM):  # type: ignore[misc]
         for number, (_, prompt, continuation) in enumerate(requests):
             # The last token is only predicted, so context + 1 tokens fit.
             room = context + 1 - len(continuation)
+            if room < 1:
+                raise PreftuneError(
+                    f"request {number}: its continuation has {len(continuation)} tokens but the model reads {context} at most: "
+                    "shorten it."
+                )
             groups.setdefault(tuple(prompt[-room:]), []).append(number)
         trees = [
             Tree(f"request {members[0]}", list(prompt), tuple(requests[number][2] for number in members))

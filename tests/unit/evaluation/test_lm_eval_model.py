@@ -121,7 +121,7 @@ def test_truncation_at_the_boundary(sides: Sides, excess: int) -> None:
 @pytest.mark.parametrize("size", [CONTEXT + 1, CONTEXT + 5])
 def test_a_continuation_longer_than_the_context_is_refused(sides: Sides, size: int, prompt: int) -> None:
     """The hf model refuses it too: no token of the context would be left."""
-    with pytest.raises(PreftuneError):
+    with pytest.raises(PreftuneError, match="its continuation has"):
         sides.ours._loglikelihood_tokens([(("", ""), [5] * prompt, [7] * size)])
 
 
