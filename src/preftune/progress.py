@@ -24,7 +24,9 @@ def _stream() -> TextIO:
 
 
 def say(sentence: str) -> None:
-    """Print one line where the user looks."""
+    """Print one line where the user looks; of several data-parallel processes the first one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(sentence, file=_stream(), flush=True)
 
 

@@ -4,9 +4,9 @@ Steps, batches, limits and learning rates have no default on purpose: each scale
 papers' methods have their defaults here, once.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
     tokens_per_pass: int | None = Field(
         default=None,
         ge=1,
-        description="tokens of one micro-batch; the result does not depend on it (null: by device)",
+        description="tokens of one micro-batch; only rounding and the draws of dropout depend on it (null: by device)",
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for a third more time")
     compile: bool = Field(default=False, description="torch.compile of the layers, on CUDA only")
@@ -56,6 +56,12 @@ class TrainingSettings(Settings):
         description="stop at this many steps with a NaN or infinite loss; those before are skipped",
     )
     checkpoint_minutes: float = Field(default=10.0, ge=0, description="time between two checkpoints")
+
+    @model_validator(mode="after")
+    def _ends_after_it_began(self) -> Self:
+        if self.cooldown_steps is not None and self.cooldown_steps <= self.warmup_steps:
+            raise ValueError("cooldown_steps must be larger than warmup_steps")
+        return self
 
 
 class LoraSettings(Settings):

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ def step_parser(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--settings", default="{}", help="the step's settings: JSON text, or a .json or .yaml file"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default 0)")
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; the bytes of a result can depend on it"
     )
@@ -50,6 +51,12 @@ def step_parser(doc: str | None) -> argparse.ArgumentParser:
         "--identity", help="identity of this job as the workflow computed it; stored in run.json"
     )
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give 0, 1, 2, ...")
+    return int(text)
 
 
 def seed_everything(seed: int) -> None:
@@ -91,7 +98,8 @@ class Step:
         self._redirect()
         if threading.current_thread() is threading.main_thread():
             # Snakemake and SLURM stop a job with SIGTERM: leave nothing half-written behind.
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            for stop in (signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(stop, lambda number, frame: sys.exit(128 + number))
         try:
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(self.arguments.threads)
@@ -142,10 +150,11 @@ class Step:
             self._temporary[name] = declared.with_name(f".{os.getpid()}.{declared.name}")
         return self._temporary[name]
 
-    def scratch(self) -> tuple[Path, str]:
+    def scratch(self, *where: object) -> tuple[Path, str]:
         """A folder for the state of a training in progress, and the key in its name.
 
-        The key is a hash of the content of all that the result depends on: code, settings, seed, threads, device, inputs.
+        The key is a hash of all that the state depends on: code, settings, seed, threads, content of the inputs, versions of
+        torch, transformers and peft, number of processes, and `where` (device type, precision) the training runs.
         `PREFTUNE_SCRATCH` says where scratch folders lie (default: scratch/ in the checkout). The folder is deleted when
         the step has succeeded.
         """
@@ -156,8 +165,10 @@ class Step:
             self._settings,
             arguments.seed,
             arguments.threads,
-            arguments.device,
             inputs,
+            *map(str, where),
+            os.environ.get("WORLD_SIZE", "1"),
+            *(version(package) for package in ("torch", "transformers", "peft")),
         ]
         key = record.hash_settings(parts)[:16]
         root = Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch"))
@@ -188,6 +199,8 @@ class Step:
             self._fail(str(error), AGAIN)
         if isinstance(error, PreftuneError):
             self._fail(str(error))
+        if isinstance(error, KeyboardInterrupt):
+            self._fail("interrupted: nothing finished is lost, the same command starts this step again.", 130)
         if isinstance(error, OSError):
             try:
                 with explain_full_disk(Path(getattr(self.arguments, self._outputs[0]))):

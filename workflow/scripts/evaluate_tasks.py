@@ -12,7 +12,7 @@ import pandas as pd
 from preftune.data.tasks.base import Task
 from preftune.data.tasks.registry import find_tasks
 from preftune.evaluation.metrics import compute_metrics, count_ties
-from preftune.evaluation.scoring import read_questions, score_questions
+from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
 from preftune.files import write_json
 from preftune.models.language import resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
@@ -38,7 +38,6 @@ def evaluate(step: Step) -> None:
     """Score every task and write its table and metrics."""
     arguments, settings = step.arguments, step.settings(EvaluationSettings)
     tasks = find_tasks(settings.tasks)
-    # Every question is read before any is scored, so that a bad row costs no time.
     questions = {task.name: read_questions(task, arguments.datasets, settings.limit) for task in tasks}
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
@@ -46,12 +45,13 @@ def evaluate(step: Step) -> None:
     model = PreferenceModel.from_pretrained(folder, arguments.base, device, dtype)
     output = step.out()
     output.mkdir(parents=True)
-    candidates, truncated = 0, {}
+    # Every question is read and encoded before any is scored, so that a bad row costs no time.
+    encoded = {name: encode_questions(model, rows, settings.long) for name, rows in questions.items()}
+    truncated = {name: cut for name, (_, cut) in encoded.items() if cut}
+    candidates = 0
     for task in tasks:
-        table, cut = score_questions(
-            model, questions[task.name], settings.tokens_per_pass, settings.long, task.name
-        )
-        truncated |= {task.name: cut} if cut else {}
+        trees, _ = encoded[task.name]
+        table = score_questions(model, questions[task.name], trees, settings.tokens_per_pass, task.name)
         table.to_parquet(output / f"{task.name}.parquet", index=False)
         write_json(output / f"{task.name}.json", summarise(task, table, with_reward=model.head is not None))
         candidates += len(table)

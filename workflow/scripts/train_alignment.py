@@ -57,7 +57,12 @@ def train(step: Step) -> None:
         output = step.out()
         output.mkdir(parents=True)
         place = Place(
-            device, dtype, arguments.seed, output / "metrics.jsonl", "alignment", Checkpoints(*step.scratch())
+            device,
+            dtype,
+            arguments.seed,
+            output / "metrics.jsonl",
+            "alignment",
+            Checkpoints(*step.scratch(device.type, dtype)),
         )
         facts = fit(parameter_groups(model, settings), objective, settings.training, place, step.warn)
         if distributed.leads():

@@ -61,7 +61,12 @@ def train(step: Step) -> None:
         output = step.out()
         output.mkdir()
         place = Place(
-            device, dtype, arguments.seed, output / "metrics.jsonl", "training", Checkpoints(*step.scratch())
+            device,
+            dtype,
+            arguments.seed,
+            output / "metrics.jsonl",
+            "training",
+            Checkpoints(*step.scratch(device.type, dtype)),
         )
         facts = fit([{"params": captioner.trainable()}], objective, settings.training, place, step.warn)
         if distributed.leads():

@@ -41,7 +41,12 @@ def train(step: Step) -> None:
         output = step.out()
         output.mkdir(parents=True)
         place = Place(
-            device, dtype, arguments.seed, output / "metrics.jsonl", "SFT", Checkpoints(*step.scratch())
+            device,
+            dtype,
+            arguments.seed,
+            output / "metrics.jsonl",
+            "SFT",
+            Checkpoints(*step.scratch(device.type, dtype)),
         )
         groups = [{"params": trainable_parameters(model)}]
         facts = fit(groups, SftObjective(model, rows), settings.training, place, step.warn)

@@ -9,21 +9,11 @@ from preftune.adapters.base import ContextAdapter, Projection
 from preftune.adapters.context import Contexts, apply_by_segment
 
 
-def lora_delta_by_one_hot(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tensor:
-    """Reference form: sum over groups of S[.., c] (x A_c) B_c.
-
-    x [batch, seq, in], a [groups, in, rank], b [groups, rank, out], one_hot [batch, seq, groups] -> [batch,
-    seq, out]. x meets A first, so the largest temporary is [batch, seq, groups, rank], never [.., groups,
-    out].
-    """
-    low = torch.einsum("bsd,cdr->bscr", x, a) * one_hot.unsqueeze(-1)
-    return torch.einsum("bscr,cro->bso", low, b)
-
-
 def lora_delta_by_mask(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tensor:
-    """Form for scattered contexts: all groups side by side along the rank, masked between A and B; shapes as in the
-    reference form.
+    """Sum over groups of S[.., c] (x A_c) B_c, for scattered contexts: all groups side by side along the rank, masked
+    between A and B.
 
+    x [batch, seq, in], a [groups, in, rank], b [groups, rank, out], one_hot S [batch, seq, groups] -> [batch, seq, out].
     One product each way for all groups, no gathering of tokens: on packed rows it is the fastest form measured.
     """
     groups, width, rank = a.shape
@@ -32,7 +22,7 @@ def lora_delta_by_mask(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tens
 
 
 def lora_delta_by_segment(x: Tensor, a: Tensor, b: Tensor, contexts: Contexts) -> Tensor:
-    """Efficient form: each contiguous segment meets its own group only; shapes as in the reference form."""
+    """The same for contiguous segments: each meets its own group only."""
     return apply_by_segment(x, contexts, lambda part, group: (part @ a[group]) @ b[group])
 
 

@@ -11,6 +11,7 @@ from preftune.captioning.batch import caption_tree
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.training.objective import Example, Logged
+from preftune.training.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class CaptionObjective:
     def units(self, example: CaptionedImage) -> int:
         """Caption tokens with EOS."""
         return len(example.tree.branches[0])
+
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        """As the reader counts."""
+        return self.captioner.reader.split(trees, budget)
 
     def loss(self, examples: Sequence[CaptionedImage], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean, and its number of caption tokens."""

@@ -12,7 +12,7 @@ from preftune.captioning.batch import caption_tree, tokenize_captions
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.progress import track
-from preftune.training.batches import TOKENS_PER_PASS, split_by_tokens
+from preftune.training.batches import TOKENS_PER_PASS
 from preftune.training.trees import Tree
 
 
@@ -37,9 +37,8 @@ def score_captions(
         for image, (ids, _) in zip(images.image_ids, tokenized, strict=True)
     ]
     device = next(captioner.parameters()).device
-    # A caption is read twice: after its image and after the blank one.
-    lengths = [tree.tokens + sum(map(len, tree.branches)) for tree in trees]
-    passes = split_by_tokens(lengths, tokens_per_pass or TOKENS_PER_PASS[device.type])
+    # Half of a pass: a caption is read twice, after its image and after the blank one.
+    passes = captioner.reader.split(trees, (tokens_per_pass or TOKENS_PER_PASS[device.type]) // 2)
     rows: dict[tuple[int, int], dict[str, Any]] = {}
     for group in track(passes, "scoring captions", unit="batch"):
         nll, nll_blank = _score(captioner, [trees[i] for i in group], images.take(group), images.blank)

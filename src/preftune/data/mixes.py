@@ -236,7 +236,10 @@ def _usable(
         draft = pool.next(rng)
         example = encode(draft, rng)
         fault = fault_of(example, settings.max_tokens)
-        if fault == "long" and settings.long != "skip":
+        fits = _excess(example, settings.max_tokens) < len(
+            example["prompt_ids"]
+        )  # else an answer alone is too long
+        if fault == "long" and (settings.long == "refuse" or (settings.long == "truncate" and fits)):
             example = _cut(example, draft, settings)
             mix.truncated[draft.task] += 1
             fault = None

@@ -43,24 +43,36 @@ def encode_question(model: PreferenceModel, question: Question) -> Tree:
     """The question as prompt, each candidate with `<|im_end|>` as a branch."""
     tokenizer = model.tokenizer
     branches = tuple(encode_completion(tokenizer, text) for text in question.candidates)
+    if min(map(len, branches)) < 2:  # <|im_end|> alone
+        raise PreftuneError(
+            f"example {question.document}: a branch is empty; repair or drop this row of the data."
+        )
     return Tree(question.document, encode_prompt(tokenizer, question.messages), branches)
+
+
+def encode_questions(
+    model: PreferenceModel, questions: Sequence[Question], long: Literal["refuse", "truncate"] = "refuse"
+) -> tuple[list[Tree], int]:
+    """The questions as trees that fit into the model's context, and how many prompts were cut for it; `long` says whether
+    they may be.
+    """
+    trees = [encode_question(model, question) for question in questions]
+    return fit_to_context(trees, model.reader.context, long)
 
 
 def score_questions(
     model: PreferenceModel,
     questions: Sequence[Question],
+    trees: Sequence[Tree],
     tokens_per_pass: int | None = None,
-    long: Literal["refuse", "truncate"] = "refuse",
     description: str = "scoring",
-) -> tuple[pd.DataFrame, int]:
-    """The candidate table of `questions`, one row a candidate, in order, and how many prompts were cut.
+) -> pd.DataFrame:
+    """The candidate table of `questions`, encoded as `trees`: one row a candidate, in order.
 
     Columns: document, candidate (index), label (its text), log_probability (sum over the answer's tokens
     without `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold
-    value of a regression task, else the gold label). `long` says what becomes of questions longer than the context.
+    value of a regression task, else the gold label).
     """
-    trees = [encode_question(model, question) for question in questions]
-    trees, cut = fit_to_context(trees, model.reader.context, long)
     scores = score_trees(
         model, trees, tokens_per_pass=tokens_per_pass, skip_last=True, description=description
     )
@@ -71,7 +83,7 @@ def score_questions(
     table.insert(4, "tokens", scores.tokens)
     (rewards,) = scores.rewards.values() or (np.full(len(table), np.nan),)
     table.insert(5, "reward", rewards.astype(float))
-    return table, cut
+    return table
 
 
 def _record(question: Question, index: int) -> dict[str, object]:

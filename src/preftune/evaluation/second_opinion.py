@@ -13,7 +13,7 @@ from lm_eval.tasks import TaskManager
 
 from preftune.data.tasks.base import Question
 from preftune.errors import PreftuneError
-from preftune.evaluation.scoring import encode_question, score_questions
+from preftune.evaluation.scoring import encode_question, encode_questions, score_questions
 from preftune.preference.heads import PreferenceModel
 from preftune.training.trees import Tree
 
@@ -53,7 +53,8 @@ def compare_with_lm_eval(model: PreferenceModel, questions: Sequence[Question], 
     """
     encoded = [encode_question(model, question) for question in questions]
     theirs, accuracy = _lm_eval_scores(model, questions, encoded, batch)
-    table, _ = score_questions(model, questions, description="our scores")
+    trees, _ = encode_questions(model, questions)
+    table = score_questions(model, questions, trees, description="our scores")
     ours = [group["log_probability"].tolist() for _, group in table.groupby("document", sort=False)]
     documents = [_compare(*item) for item in zip(questions, theirs, ours, strict=True)]
     return {

@@ -103,6 +103,10 @@ class AlignmentObjective:
         """One pair."""
         return 1
 
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        """As the reader counts."""
+        return self.model.reader.split(trees, budget)
+
     def loss(self, examples: Sequence[Pair], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean over `units` pairs, and of what is logged."""
         # Without DPO no log-probability is needed, so the language-model head is left out.

@@ -1,4 +1,4 @@
-"""Scores of the branches of many trees: log-probability and reward from one pass, in batches of alike length."""
+"""Scores of the branches of many trees: log-probability and reward from one pass, in passes of a fixed number of tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from preftune.progress import track
-from preftune.training.batches import TOKENS_PER_PASS, split_by_tokens
+from preftune.training.batches import TOKENS_PER_PASS
 from preftune.training.trees import Tree
 
 if TYPE_CHECKING:
@@ -61,15 +61,17 @@ def score_trees(
         },
     )
     budget = tokens_per_pass or TOKENS_PER_PASS[model.device.type]
-    for group in track(split_by_tokens([tree.tokens for tree in trees], budget), description, unit="batch"):
-        places = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-        output = model([trees[i] for i in group], log_probabilities, skip_last, greedy)
-        if log_probabilities:
-            scores.log_probabilities[places] = output.log_probabilities.double().cpu().numpy()
-        if output.greedy is not None:
-            misses = output.layout.sum_by_branch((~output.greedy).long())
-            scores.greedy[places] = (misses == 0).cpu().numpy()
-        for name, values in output.rewards.items():
-            scores.rewards[name][places] = values.cpu().numpy()
-    model.train(training)
+    try:
+        for group in track(model.reader.split(trees, budget), description, unit="batch"):
+            places = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
+            output = model([trees[i] for i in group], log_probabilities, skip_last, greedy)
+            if log_probabilities:
+                scores.log_probabilities[places] = output.log_probabilities.double().cpu().numpy()
+            if output.greedy is not None:
+                misses = output.layout.sum_by_branch((~output.greedy).long())
+                scores.greedy[places] = (misses == 0).cpu().numpy()
+            for name, values in output.rewards.items():
+                scores.rewards[name][places] = values.cpu().numpy()
+    finally:
+        model.train(training)
     return scores

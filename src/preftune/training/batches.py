@@ -10,6 +10,9 @@ TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768}
 """Positions of one packed row, by device type: enough to keep the device busy, few enough to fit."""
 
 
+_OPEN = 64  # groups that are still looked at when the next example is placed
+
+
 def epoch_order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
     """Indices of each step's examples: a fresh seeded permutation per epoch, cut into full batches, cycled."""
     if count < 1:
@@ -60,6 +63,26 @@ def split_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
         room[group] -= length
         if room[group] < shortest:
             del room[group]
+        elif len(room) > _OPEN:
+            del room[min(room, key=room.__getitem__)]
+    return groups
+
+
+def split_by_area(sizes: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
+    """Places of examples in padded batches of at most `budget` positions; an example is (rows, length of the longest).
+
+    Neighbours by length share a batch, so that little is padded. An example larger than the budget is one of its own.
+    """
+    groups: list[list[int]] = []
+    rows = width = 0
+    for place in _longest_first([length for _, length in sizes]):
+        own, length = sizes[place]
+        if groups and (rows + own) * width <= budget:
+            groups[-1].append(place)
+            rows += own
+        else:
+            groups.append([place])
+            rows, width = own, length
     return groups
 
 

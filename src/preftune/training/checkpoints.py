@@ -50,6 +50,8 @@ class Checkpoints:
             stream.truncate(0)
             stream.write(f"process {os.getpid()}, SLURM job {os.environ.get('SLURM_JOB_ID', 'none')}\n")
             stream.flush()
+            for leftover in self.folder.glob(".step-*"):  # of a process that was killed while it wrote
+                shutil.rmtree(leftover)
             yield
 
     def save(self, step: int, state: dict[str, Any]) -> None:

@@ -57,6 +57,15 @@ def add_up(values: Sequence[float], device: torch.device) -> list[float]:
     return total.tolist()
 
 
+def smallest(value: int, device: torch.device) -> int:
+    """The least of the processes' values."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MIN)
+    return int(found)
+
+
 def add_up_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace every gradient by its sum over the processes; a parameter without one counts as zero.
 

@@ -1,12 +1,13 @@
 """The training loop of every stage: global batches, packed micro-batches, several devices, exact resume.
 
-All that a step does follows from (seed, step, rank): its examples, its random draws, its learning rate. So a checkpoint
-needs no generator states, and a run that was killed and resumed ends with the same bytes as one that was not.
+All that a step does follows from (seed, step, rank) and the size of its passes: its examples, its random draws, its
+learning rate. So a checkpoint needs no generator states, and a run that was killed and resumed ends with the same bytes
+as one that was not.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from preftune.models.language import computing_in
 from preftune.progress import say, track
 from preftune.settings import TrainingSettings
 from preftune.training import distributed
-from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank, split_by_tokens
+from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining, StopRequest, watch_signals
 from preftune.training.metrics import MetricsLog
@@ -63,7 +64,7 @@ def fit(
 
     Returns:
         Facts for the record: steps, examples, tokens, first_loss, last_loss, training_seconds, tokens_per_second,
-        tokens_per_pass, skipped_steps, attempts.
+        tokens_per_pass, skipped_steps, attempts, processes.
 
     Raises:
         InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
@@ -91,7 +92,7 @@ class Training:
         self.parameters = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self.order = epoch_order(len(objective), settings.batch, settings.steps, place.seed)
         self.budget = settings.tokens_per_pass or TOKENS_PER_PASS[place.device.type]
-        self.done, self.started, self.earlier_seconds = 0, time.monotonic(), 0.0
+        self.done, self.started, self.saved = 0, time.monotonic(), time.monotonic()
         self.facts: dict[str, Any] = {"tokens": 0, "skipped_steps": 0, "attempts": []}
 
     def run(self) -> dict[str, Any]:
@@ -99,38 +100,39 @@ class Training:
         text = self._resume()
         self.facts["attempts"].append({"first_step": self.done + 1})
         log = MetricsLog(self.place.metrics if distributed.rank() == 0 else None, text, self.place.name)
-        saved = time.monotonic()
         left = range(self.done + 1, self.settings.steps + 1)
         try:
             with watch_signals() as request:
                 for step in track(left, self.place.name, total=self.settings.steps, done=self.done):
-                    stop = self._step(step, log, request)
+                    stop, due = self._step(step, log, request)
                     self.done = step
-                    due = time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes
-                    if (stop or due) and step < self.settings.steps:
+                    # The last state too: what follows, saving the model, may fail.
+                    if stop or due or step == self.settings.steps:
                         self._save(log)
-                        saved = time.monotonic()
-                        if stop:
-                            raise self._interrupted(request)
+                    if stop and step < self.settings.steps:
+                        raise self._interrupted(request)
         finally:
             log.close()
         return self._result()
 
-    def _step(self, step: int, log: MetricsLog, request: StopRequest) -> bool:
-        """One optimiser step; returns whether a process was told to stop."""
+    def _step(self, step: int, log: MetricsLog, request: StopRequest) -> tuple[bool, bool]:
+        """One optimiser step; whether a process was told to stop, and whether a checkpoint is due: all processes agree."""
         start = time.monotonic()
         rate = schedule_factor(step, self.settings)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * rate
         examples = [self.objective.draw(index, step) for index in self.order[step - 1]]
-        totals = self.update(examples, step, float(request.signal is not None))
-        stop, loss, norm = totals.pop("stop") > 0, totals.pop("loss"), totals.pop("gradient_norm")
+        due = distributed.leads() and start - self.saved >= 60 * self.settings.checkpoint_minutes
+        totals = self.update(examples, step, {"stop": float(request.signal is not None), "due": float(due)})
+        agreed = totals.pop("stop") > 0, totals.pop("due") > 0
+        loss, norm = totals.pop("loss"), totals.pop("gradient_norm")
         if not math.isfinite(norm):
             self._skip(step, loss, [example.tree.name for example in examples], log)
         tokens = sum(example.tree.tokens for example in examples)
         self.facts["tokens"] += tokens
-        self.facts.setdefault("first_loss", loss)
-        self.facts["last_loss"] = loss
+        if math.isfinite(norm):
+            self.facts.setdefault("first_loss", loss)
+            self.facts["last_loss"] = loss
         seconds = time.monotonic() - start
         row = {
             "step": step,
@@ -139,20 +141,25 @@ class Training:
             "gradient_norm": norm,
         }
         log.write(row | totals, {"seconds": seconds, "tokens_per_second": tokens / seconds})
-        return stop
+        return agreed
 
-    def update(self, examples: Sequence[Any], step: int, stop: float = 0.0) -> dict[str, float]:
+    def update(
+        self, examples: Sequence[Any], step: int, flags: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """One update of the parameters on a global batch; all processes call it with the same examples.
 
         Returns:
             What the objective logs, loss, gradient_norm before clipping (NaN where loss or gradient is not finite, and
-            nothing was changed), and the sum of the processes' `stop`.
+            nothing was changed), and the sums of the processes' `flags`.
         """
         units = sum(self.objective.units(example) for example in examples)
         lengths = [example.tree.tokens for example in examples]
         own = share_of_rank(lengths, distributed.rank(), distributed.world_size())
+        budget = self.budget
         logged = self._backward([examples[i] for i in own], units, step)
-        totals = self._add_up(logged | {"stop": stop})
+        totals = self._add_up(logged | {"halved": float(self.budget < budget), **(flags or {})})
+        if totals.pop("halved"):
+            self.budget = distributed.smallest(self.budget, self.place.device)
         totals["gradient_norm"] = self._apply_gradients() if math.isfinite(totals["loss"]) else math.nan
         self.optimizer.zero_grad(set_to_none=True)
         return totals
@@ -192,7 +199,7 @@ class Training:
         return totals
 
     def _split(self, examples: Sequence[Any]) -> list[list[int]]:
-        return split_by_tokens([example.tree.tokens for example in examples], self.budget)
+        return self.objective.split([example.tree for example in examples], self.budget)
 
     def _add_up(self, values: Logged) -> dict[str, float]:
         names = sorted(values)
@@ -223,8 +230,9 @@ class Training:
             self.warn(f"{what}; the step is skipped ({bad} of at most {limit - 1})")
             return
         self._save(log)  # the weights are still those of the last good step
+        kept = "nothing was kept" if self.place.checkpoints is None else "the last good state is kept"
         raise PreftuneError(
-            f"{what}, for the {bad}. time: lower learning_rate, or look at these rows; the last good state is kept."
+            f"{what}; nonfinite_limit is {limit}: lower learning_rate, or look at these rows; {kept}."
         )
 
     def _save(self, log: MetricsLog) -> None:
@@ -241,6 +249,7 @@ class Training:
             }
             self.place.checkpoints.save(self.done, state)
         distributed.wait()
+        self.saved = time.monotonic()
 
     def _resume(self) -> str:
         """Take over the newest good checkpoint; returns the metrics up to it."""

@@ -5,6 +5,7 @@ result depends on them; their packages are the user's to install.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ class MetricsLog:
 
     def write(self, row: Row, speed: dict[str, float]) -> None:
         """Append one step's row; `speed` goes to the mirrors only."""
+        row = {key: None if _is_bad(value) else value for key, value in row.items()}  # JSON knows no NaN
         line = json.dumps(row) + "\n"
         self._text.append(line)
         self._stream.write(line)
@@ -58,6 +60,10 @@ class MetricsLog:
         self._stream.close()
         for mirror in self._mirrors:
             mirror.close()
+
+
+def _is_bad(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def open_mirrors(name: str) -> list[Mirror]:

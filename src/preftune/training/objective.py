@@ -34,6 +34,9 @@ class Objective(Protocol[E]):
     def units(self, example: E) -> int:
         """How many units of the mean the example holds."""
 
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        """Places of the trees that share a pass of at most `budget` tokens, as the model reads them."""
+
     def loss(self, examples: Sequence[E], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the loss and of the logged values; parts add up over micro-batches and devices.
 

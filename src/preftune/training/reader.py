@@ -17,7 +17,7 @@ from preftune.errors import PreftuneError
 from preftune.progress import say
 from preftune.settings import TrainingSettings
 from preftune.training.attention import NAME, CannotPackError, TreeAttention, packed_pass
-from preftune.training.batches import TOKENS_PER_PASS
+from preftune.training.batches import TOKENS_PER_PASS, split_by_area, split_by_tokens
 from preftune.training.logprobs import token_log_probabilities
 from preftune.training.packing import Layout, pack, pad
 from preftune.training.trees import Tree
@@ -88,6 +88,12 @@ class TreeReader:
         layout = pack(trees, marker, skip_last, self.fill) if self.packs else pad(trees, marker, skip_last)
         return layout.to(self.model.device)
 
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        """Places of the trees that share a pass of at most `budget` positions, padding included."""
+        if self.packs:
+            return split_by_tokens([tree.tokens for tree in trees], budget)
+        return split_by_area([(len(tree.branches), tree.longest) for tree in trees], budget)
+
     def states(self, layout: Layout, embeddings: Tensor | None = None) -> Tensor:
         """States after the final norm of every position [rows * seq, width].
 
@@ -129,7 +135,8 @@ class TreeReader:
             for layer in layers:
                 layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **options)
         if settings.compile and self.model.device.type == "cuda":
-            self.fill = settings.tokens_per_pass or TOKENS_PER_PASS["cuda"]
+            # Few shapes to compile, and room to halve the passes where memory lacks.
+            self.fill = max(1, (settings.tokens_per_pass or TOKENS_PER_PASS["cuda"]) // 4)
             for layer in layers:
                 layer.compile(dynamic=False)
 

@@ -31,6 +31,10 @@ class SftObjective:
         """Answer tokens."""
         return len(example.tree.branches[0])
 
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        """As the reader counts."""
+        return self.model.reader.split(trees, budget)
+
     def loss(self, examples: Sequence[Example], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean, and its number of answer tokens."""
         logps = self.model([example.tree for example in examples]).token_log_probabilities

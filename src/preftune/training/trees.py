@@ -19,7 +19,7 @@ class Tree:
     """Token ids of a prompt and of each branch; `name` says in messages which example it is.
 
     Raises:
-        PreftuneError: the prompt or a branch is empty.
+        PreftuneError: there is no branch, or the prompt or a branch is empty.
     """
 
     name: str
@@ -31,6 +31,8 @@ class Tree:
             raise PreftuneError(
                 f"example {self.name} has an empty prompt: nothing would predict its first token; give it a prompt."
             )
+        if not self.branches:
+            raise PreftuneError(f"example {self.name} has no answer: repair or drop this row of the data.")
         for place, branch in enumerate(self.branches):
             if len(branch) == 0:
                 raise PreftuneError(
@@ -65,6 +67,11 @@ def fit_to_context(
             raise PreftuneError(
                 f"example {tree.name} has {tree.longest} tokens but the context holds {context}: shorten or drop it, or set "
                 "long: truncate."
+            )
+        if excess >= len(tree.prompt):
+            raise PreftuneError(
+                f"example {tree.name}: an answer of {tree.longest - len(tree.prompt)} tokens leaves no room for a prompt in a "
+                f"context of {context}: drop it."
             )
         fitted.append(replace(tree, prompt=truncate_prompt(tree.prompt, excess)) if excess > 0 else tree)
     return fitted, sum(tree.longest > context for tree in trees)

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 from preftune.data.mixes import (
     PREFERENCE_FEATURES,
     SFT_FEATURES,
+    Draft,
     collect_pools,
     draw_mix,
     preference_example,
@@ -123,6 +124,15 @@ def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, token
     assert mix.facts()["truncated"] == {"mmlu-like": 1} and not mix.dropped
     with pytest.raises(PreftuneError, match=r"has 2\d\d tokens but max_tokens is 50"):
         draws["refuse"](partial(sft_example, tokenizer))
+
+
+def test_an_answer_that_leaves_no_room_is_dropped_where_prompts_are_cut(folders, tokenizer):
+    """An answer is never cut: the pool's next item is taken, and the long one counted."""
+    pools = collect_pools(["half-empty"], folders, "sft")
+    long = Draft("train-9", "half-empty", [{"role": "user", "content": "hi"}], "cup " * 90, [])
+    pools[0].drafts.append(lambda: long)
+    mix = draw_mix(pools, mix_settings(4, 40, "truncate"), 0, partial(sft_example, tokenizer))
+    assert mix.dropped["long: half-empty"] > 0 and not mix.truncated
 
 
 def test_empty_answers_are_dropped_and_counted(folders, tokenizer):

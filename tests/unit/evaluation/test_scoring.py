@@ -10,7 +10,7 @@ from preftune.data.chat import encode_completion, encode_prompt
 from preftune.data.tasks.base import Question
 from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
-from preftune.evaluation.scoring import read_questions, score_questions
+from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
 from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
 from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
@@ -49,8 +49,9 @@ def make_questions() -> list[Question]:
 def test_table_against_the_plain_model(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
-    table, cut = score_questions(model, questions)
+    trees, cut = encode_questions(model, questions)
     assert cut == 0
+    table = score_questions(model, questions, trees)
     assert list(table.columns) == COLUMNS
     assert len(table) == 13 and table["is_gold"].sum() == 4
     assert table.query("document == 'd'")["gold"].unique().tolist() == ["2.6"]
@@ -72,19 +73,23 @@ def test_table_against_the_plain_model(base: Path) -> None:
 
 def test_batch_size_changes_nothing(base: Path) -> None:
     model = make_model(base)
-    one, many = (score_questions(model, make_questions(), tokens)[0] for tokens in (1, 10_000))
+    questions = make_questions()
+    trees, _ = encode_questions(model, questions)
+    one, many = (score_questions(model, questions, trees, tokens) for tokens in (1, 10_000))
     columns = ["log_probability", "reward"]
     assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
 
 
 def test_without_a_head_the_reward_is_missing(base: Path) -> None:
-    assert score_questions(make_model(base, head=False), make_questions())[0]["reward"].isna().all()
+    model, questions = make_model(base, head=False), make_questions()
+    trees, _ = encode_questions(model, questions)
+    assert score_questions(model, questions, trees)["reward"].isna().all()
 
 
 def test_an_empty_candidate_is_refused(base: Path) -> None:
     question = Question("x", "t", [{"role": "user", "content": "?"}], ["", "yes"], 1)
     with pytest.raises(PreftuneError, match="example x: a branch is empty"):
-        score_questions(make_model(base), [question])
+        encode_questions(make_model(base), [question])
 
 
 def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) -> None:
@@ -93,8 +98,10 @@ def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) 
     text = "the red cup is on the table " * 120
     question = Question("long", "t", [{"role": "user", "content": text}], ["yes", "the blue ball"], 1)
     with pytest.raises(PreftuneError, match=r"example long has .* tokens but the context holds 512"):
-        score_questions(model, [question])
-    table, cut = score_questions(model, [question, make_questions()[0]], long="truncate")
+        encode_questions(model, [question])
+    questions = [question, make_questions()[0]]
+    trees, cut = encode_questions(model, questions, "truncate")
+    table = score_questions(model, questions, trees)
     assert cut == 1 and len(table) == 4
     prompt = encode_prompt(model.tokenizer, question.messages)
     longest = encode_completion(model.tokenizer, "the blue ball")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preftune.errors import PreftuneError
-from preftune.training.batches import epoch_order, share_of_rank, split_by_tokens
+from preftune.training.batches import epoch_order, share_of_rank, split_by_area, split_by_tokens
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 quickly = settings(deadline=None, max_examples=100, derandomize=True, database=None)
@@ -124,3 +124,17 @@ def test_groups_by_hand(lengths: list[int], budget: int, expected: list[list[int
 def test_equal_lengths_fill_their_groups() -> None:
     """10,000 alike are as many full groups as can be."""
     assert Counter(map(len, split_by_tokens([64] * 10_000, 640))) == {10: 1000}
+
+
+@settings(deadline=None, max_examples=100, derandomize=True, database=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 60)), max_size=40), budget=st.integers(1, 200)
+)
+def test_padded_batches_hold_their_padding_too(sizes: list[tuple[int, int]], budget: int) -> None:
+    """Rows times the widest one, so a long example never drags a hundred short ones to its length."""
+    groups = split_by_area(sizes, budget)
+    assert sorted(place for group in groups for place in group) == list(range(len(sizes)))
+    for group in groups:
+        rows, width = sum(sizes[place][0] for place in group), max(sizes[place][1] for place in group)
+        assert len(group) == 1 or rows * width <= budget
+    assert len(split_by_area([(1, 2000)] + [(1, 20)] * 104, 4096)) == 2

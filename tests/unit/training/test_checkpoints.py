@@ -319,3 +319,11 @@ def test_an_error_inside_lets_go(checkpoints: Checkpoints) -> None:
         raise ZeroDivisionError
     with checkpoints.hold(), Checkpoints(checkpoints.folder.with_name("other"), "key-1").hold():
         pass
+
+
+def test_leftovers_of_killed_writes_are_deleted_by_the_next_run(checkpoints: Checkpoints) -> None:
+    """Else preemptions in the middle of a write would fill the disk."""
+    save_steps(checkpoints, 1)
+    (checkpoints.folder / ".step-00000002.123").mkdir()
+    with checkpoints.hold():
+        assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["lock", "step-00000001"]

@@ -3,9 +3,12 @@
 import os
 import signal
 import socket
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from preftune.files import read_jsonl
@@ -18,7 +21,7 @@ from tests.unit.preference.helpers import place_in
 from tests.unit.training.training_helpers import ToyObjective, start_child, wait_for
 
 SETTINGS = TrainingSettings(
-    steps=6, batch=4, learning_rate=0.1, weight_decay=0.1, tokens_per_pass=8, checkpoint_minutes=60
+    steps=6, batch=4, learning_rate=0.1, weight_decay=0.1, tokens_per_pass=16, checkpoint_minutes=60
 )
 
 
@@ -88,6 +91,39 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path) 
     assert train_with_two(tmp_path, ToyObjective, checkpoints) == [0, 0]
     for name in ("rank-0.npy", "rank-1.npy", "metrics.jsonl"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+class LateOnRankZero(ToyObjective):
+    """Rank 0 starts later, and every step takes a while: without an agreement one process would wait for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(0.1 * (1 - distributed.rank()))
+
+    def draw(self, index, step):  # type: ignore[no-untyped-def]
+        time.sleep(0.02)
+        return super().draw(index, step)
+
+
+def test_processes_agree_on_when_a_checkpoint_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    often = SETTINGS.model_copy(update={"checkpoint_minutes": 0.2 / 60})
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", often)
+    assert train_with_two(tmp_path, LateOnRankZero, Checkpoints(tmp_path / "state", "toy")) == [0, 0]
+    assert len(list((tmp_path / "state").glob("step-*"))) == 2
+
+
+class FullOnRankOne(ToyObjective):
+    def loss(self, examples, units):  # type: ignore[no-untyped-def]
+        if distributed.rank() == 1 and sum(example.tree.tokens for example in examples) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().loss(examples, units)
+
+
+def test_too_little_memory_on_one_process_halves_the_passes_of_both(tmp_path: Path) -> None:
+    assert train_with_two(tmp_path, FullOnRankOne, Checkpoints(tmp_path / "state", "toy")) == [0, 0]
+    state = Checkpoints(tmp_path / "state", "toy").load(torch.device("cpu"))
+    assert state is not None and state[1]["budget"] == 8
+    assert np.array_equal(*(np.load(tmp_path / f"rank-{rank}.npy") for rank in range(2)))
 
 
 def test_without_torchrun_nothing_is_joined() -> None:

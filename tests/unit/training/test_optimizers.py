@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from preftune.settings import TrainingSettings
@@ -284,9 +285,12 @@ def test_schedule_by_hand(changes: dict[str, Any], expected: list[float]) -> Non
 def test_schedule_rises_then_falls_within_0_and_1(
     schedule: str, steps: int, warmup: int, cooldown: int | None, ratio: float
 ) -> None:
-    chosen = settings(
-        schedule=schedule, steps=steps, warmup_steps=warmup, cooldown_steps=cooldown, final_ratio=ratio
-    )
+    values = {"schedule": schedule, "steps": steps, "warmup_steps": warmup, "cooldown_steps": cooldown}
+    if cooldown is not None and cooldown <= warmup:
+        with pytest.raises(ValidationError, match="cooldown_steps must be larger than warmup_steps"):
+            settings(**values)
+        return
+    chosen = settings(**values, final_ratio=ratio)
     factors = [schedule_factor(step, chosen) for step in range(1, steps + 1)]
     assert all(0 <= factor <= 1 for factor in factors)
     peak = min(max(warmup, 1), steps)

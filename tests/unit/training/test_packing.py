@@ -207,7 +207,9 @@ def test_long_prompts_lose_their_oldest_tokens() -> None:
     fitted, cut = fit_to_context([A, B, A], 4, "truncate")
     shorter = Tree("a", [13], A.branches)
     assert (fitted, cut) == ([shorter, B, shorter], 2)
-    with pytest.raises(PreftuneError, match="a prompt of 3 tokens cannot lose 3"):
+    with pytest.raises(
+        PreftuneError, match="example a: an answer of 3 tokens leaves no room for a prompt in a context of 3"
+    ):
         fit_to_context([A], 3, "truncate")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from preftune.preference.alignment import AlignmentObjective, parameter_groups
 from preftune.preference.heads import PreferenceModel
 from preftune.settings import AlignmentSettings, TrainingSettings
+from preftune.training.batches import split_by_tokens
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.loop import fit
 from preftune.training.objective import Example, Logged
@@ -39,6 +40,9 @@ class ToyObjective:
 
     def units(self, example: Example) -> int:
         return len(example.tree.branches[0])
+
+    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+        return split_by_tokens([tree.tokens for tree in trees], budget)
 
     def loss(self, examples: Sequence[Example], units: int) -> tuple[Tensor, Logged]:
         ids = torch.tensor([token for example in examples for token in example.tree.branches[0]])
