@@ -1,5 +1,6 @@
 """Order of the examples, shares of the processes, and micro-batches under a token budget."""
 
+import random
 from collections import Counter
 from itertools import chain
 
@@ -119,6 +120,17 @@ def test_groups_do_not_depend_on_the_order_of_the_examples(
 )
 def test_groups_by_hand(lengths: list[int], budget: int, expected: list[list[int]]) -> None:
     assert split_by_tokens(lengths, budget) == expected
+
+
+@pytest.mark.parametrize("longest", [700, 300, 60])
+def test_many_examples_are_few_groups_too(longest: int) -> None:
+    """A thousand groups, more than are looked at for each example: the bound holds all the same."""
+    budget, generator = 1000, random.Random(longest)
+    lengths = [generator.randint(1, longest) for _ in range(2_000_000 // longest)]
+    groups = split_by_tokens(lengths, budget)
+    assert sorted(chain(*groups)) == list(range(len(lengths)))
+    assert max(map(sum, loads(groups, lengths))) <= budget
+    assert len(groups) <= 2 * -(-sum(lengths) // budget) + 1
 
 
 def test_equal_lengths_fill_their_groups() -> None:

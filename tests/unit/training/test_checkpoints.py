@@ -301,6 +301,7 @@ def test_a_second_process_is_refused(checkpoints: Checkpoints, monkeypatch: pyte
     with checkpoints.hold():
         second, pipe = start_holder(checkpoints)
         refusal = pipe.recv()
+        second.kill()
         second.join()
     assert "The same training is running already" in refusal
     assert f"process {os.getpid()}, SLURM job 4711" in refusal

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from preftune.training.interruption import SIGNALS, watch_signals
+from preftune.training.interruption import watch_signals
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 Caught = list[int]
 
 

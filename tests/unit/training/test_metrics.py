@@ -1,6 +1,7 @@
 """The metrics file and its mirrors."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from preftune.training.metrics import MetricsLog, open_mirrors
 
 ROWS = [
     {"step": 1, "loss": 0.1 + 0.2, "accuracy": None, "tokens": 12},
-    {"step": 2, "loss": 1e-17, "accuracy": 0.5, "tokens": 9},
+    {"step": 2, "loss": 1e-17, "accuracy": 0.0, "tokens": 9},
 ]
 
 
@@ -76,13 +77,20 @@ def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
     log.close()
 
 
+def test_what_is_no_number_is_null(tmp_path: Path, wandb: Wandb) -> None:
+    """JSON knows neither NaN nor infinity: a skipped step's row must not make the file unreadable elsewhere."""
+    write_log(tmp_path / "log", rows=[{"step": 1, "loss": math.nan, "norm": -math.inf, "tokens": 3}])
+    assert (tmp_path / "log").read_text() == '{"step": 1, "loss": null, "norm": null, "tokens": 3}\n'
+    assert wandb.calls[1] == ("log", 1, {"tokens": 3.0, "seconds": 1.0})
+
+
 def test_weights_and_biases_mirrors_the_rows(tmp_path: Path, wandb: Wandb) -> None:
-    """With the times, without what is None; the step is the axis and no value."""
+    """With the times, with 0 and without None; the step is the axis and no value."""
     write_log(tmp_path / "log", seconds=2.5)
     assert wandb.calls == [
         ("init", {"project": "a project", "name": "run"}),
         ("log", 1, {"loss": 0.1 + 0.2, "tokens": 12.0, "seconds": 2.5}),
-        ("log", 2, {"loss": 1e-17, "accuracy": 0.5, "tokens": 9.0, "seconds": 2.5}),
+        ("log", 2, {"loss": 1e-17, "accuracy": 0.0, "tokens": 9.0, "seconds": 2.5}),
         ("finish",),
     ]
 
@@ -100,7 +108,7 @@ def test_tensorboard_mirrors_the_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     }
     assert found == {
         "loss": [(1, 0.3), (2, 1e-17)],
-        "accuracy": [(2, 0.5)],
+        "accuracy": [(2, 0.0)],
         "tokens": [(1, 12.0), (2, 9.0)],
         "seconds": [(1, 2.5), (2, 2.5)],
     }
