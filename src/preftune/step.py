@@ -1,7 +1,6 @@
 """The frame of every script: arguments, log, seeds, offline mode, temporary outputs, one record, one-sentence errors."""
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -16,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from preftune import progress
+from preftune.command_line import read_settings
 from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk, read_json, replace_path, write_json
 from preftune.provenance import record
@@ -29,34 +28,6 @@ from preftune.training.interruption import AGAIN, InterruptedTraining
 S = TypeVar("S", bound=BaseModel)
 
 _TAIL = 20
-
-
-def step_parser(doc: str | None) -> argparse.ArgumentParser:
-    """An argument parser with the options that every step has."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--settings", default="{}", help="the step's settings: JSON text, or a .json or .yaml file"
-    )
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default 0)")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="CPU threads; the bytes of a result can depend on it"
-    )
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="where torch computes"
-    )
-    parser.add_argument(
-        "--log", type=Path, help="send all output to this file; only progress stays on the terminal"
-    )
-    parser.add_argument(
-        "--identity", help="identity of this job as the workflow computed it; stored in run.json"
-    )
-    return parser
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give 0, 1, 2, ...")
-    return int(text)
 
 
 def seed_everything(seed: int) -> None:
@@ -128,16 +99,7 @@ class Step:
 
     def settings(self, schema: type[S]) -> S:
         """The settings of `--settings`, validated strictly."""
-        text = self.arguments.settings
-        raw = _parse_settings(text) if text.lstrip().startswith("{") else _read_settings(Path(text))
-        try:
-            settings = schema.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "(top)"
-            raise PreftuneError(
-                f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings.py."
-            ) from error
+        settings = read_settings(self.arguments.settings, schema)
         self._settings = settings.model_dump(mode="json")
         return settings
 
@@ -338,23 +300,3 @@ class Step:
                 )
             )
         sys.exit(code)
-
-
-def _parse_settings(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PreftuneError(f"--settings: the JSON text is not valid ({error}): correct it.") from error
-
-
-def _read_settings(path: Path) -> Any:
-    if not path.is_file():
-        raise PreftuneError(
-            f"--settings: {path} is neither JSON text nor a file: give {{...}} or an existing .json or .yaml."
-        )
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise PreftuneError(
-            f"--settings: {path} is not valid YAML ({error.__class__.__name__}): correct it."
-        ) from error

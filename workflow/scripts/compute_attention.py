@@ -18,7 +18,8 @@ from preftune.captioning.io import check_features, load_captioner
 from preftune.models.language import resolve_device, resolve_dtype
 from preftune.progress import track
 from preftune.settings import AttentionSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def stack_maps(maps: list[np.ndarray]) -> np.ndarray:

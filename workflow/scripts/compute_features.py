@@ -12,7 +12,8 @@ from preftune.captioning.features import compute_features
 from preftune.models.encoders.registry import load_encoder
 from preftune.models.language import resolve_device
 from preftune.settings import FeatureSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

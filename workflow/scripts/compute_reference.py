@@ -13,7 +13,8 @@ from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.reference import ReferenceKey, reference_table, write_reference
 from preftune.settings import ReferenceSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,7 +12,8 @@ import pandas as pd
 from preftune.captioning.metrics import score_captions
 from preftune.errors import PreftuneError
 from preftune.files import read_jsonl, write_json
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 COLUMNS = ["image_id", "cider", "bleu4", "meteor", "rouge_l", "cider_shuffled"]
 

@@ -14,7 +14,8 @@ from preftune.captioning.perplexity import score_captions, summarize_perplexity
 from preftune.files import write_json
 from preftune.models.language import resolve_device, resolve_dtype
 from preftune.settings import CaptionEvaluationSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,7 +14,8 @@ from preftune.files import write_json
 from preftune.models.language import resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
 from preftune.settings import SecondOpinionSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 from preftune.files import atomic_write_text
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.tables.publish import copy_files, fill_markers, read_blocks, select_files
 
 

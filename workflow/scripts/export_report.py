@@ -14,7 +14,8 @@ from preftune.files import atomic_write_text
 from preftune.report.collect import list_report_files
 from preftune.report.pictures import read_gallery
 from preftune.report.render import render_report
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 TEMPLATE = _repo.ROOT / "workflow" / "report" / "report.html.j2"
 DEVIATIONS = _repo.ROOT / "docs" / "deviations.md"

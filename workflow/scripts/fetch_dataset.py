@@ -13,7 +13,8 @@ from pathlib import Path
 from preftune.data.hub import arrange_snapshot
 from preftune.fetching import fetch_source
 from preftune.settings import DatasetSource
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

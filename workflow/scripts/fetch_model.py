@@ -12,7 +12,8 @@ from pathlib import Path
 from preftune.fetching import fetch_source
 from preftune.models.conversion import convert_model
 from preftune.settings import ModelSource
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

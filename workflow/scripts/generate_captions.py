@@ -15,7 +15,8 @@ from preftune.files import write_jsonl
 from preftune.models.language import resolve_device, resolve_dtype
 from preftune.progress import track
 from preftune.settings import CaptionEvaluationSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,8 @@ import _repo  # noqa: F401
 from preftune.data.embedded.dialogues import read_dialogues
 from preftune.data.embedded.language import write_language_data
 from preftune.settings import LanguageDataSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,7 +11,8 @@ from preftune.data.embedded.scenes import SIZE, Scene, draw, draw_scenes
 from preftune.files import write_json
 from preftune.progress import track
 from preftune.settings import SceneSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def write_split(folder: Path, split: str, scenes: dict[int, Scene], seed: int) -> None:

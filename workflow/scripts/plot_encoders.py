@@ -11,7 +11,8 @@ from pathlib import Path
 from preftune.figures.captioning import draw_encoders
 from preftune.figures.settings import AdapterFigureSettings
 from preftune.figures.style import save_figure
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: Sequence[str] | None = None) -> None:

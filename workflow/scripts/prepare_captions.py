@@ -10,7 +10,8 @@ import _repo  # noqa: F401
 import pandas as pd
 from preftune.data.coco import read_captioned_images
 from preftune.settings import CaptionDataSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,8 @@ from datasets import disable_progress_bars
 from preftune.data.raw import find_files, find_source, prepare
 from preftune.errors import PreftuneError
 from preftune.settings import DatasetSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def declare_files(parser: argparse.ArgumentParser, argv: list[str] | None) -> None:

@@ -12,7 +12,8 @@ from datasets import Dataset, disable_progress_bars
 from preftune.data.mixes import SFT_FEATURES, collect_pools, draw_mix, sft_example
 from preftune.data.tokenizers import load_tokenizer
 from preftune.settings import MixSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:

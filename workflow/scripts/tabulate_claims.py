@@ -9,7 +9,8 @@ from pathlib import Path
 import _repo
 from preftune.files import atomic_write_text, write_json
 from preftune.settings import TableSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import read_cells
 from preftune.tables.claims import judge_claims, read_claims

@@ -11,7 +11,8 @@ import _repo  # noqa: F401
 from preftune.errors import PreftuneError
 from preftune.files import atomic_write_text, write_json
 from preftune.settings import TableSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import TABLES, CellRecord, read_cells
 from preftune.tables.lists import LIST_TABLES, list_records

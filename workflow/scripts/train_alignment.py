@@ -17,7 +17,8 @@ from preftune.preference.alignment import AlignmentObjective, parameter_groups, 
 from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.reference import ReferenceKey, read_reference
 from preftune.settings import AlignmentSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.loop import Place, fit

@@ -18,7 +18,8 @@ from preftune.captioning.io import count_parameters, save_captioner
 from preftune.captioning.objective import CaptionObjective
 from preftune.models.language import load_language_model, resolve_device, resolve_dtype
 from preftune.settings import CaptioningSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.loop import Place, fit

@@ -13,7 +13,8 @@ from preftune.models.policy import count_parameters, new_policy, trainable_param
 from preftune.preference.data import read_completions
 from preftune.preference.heads import PreferenceModel
 from preftune.settings import SftSettings
-from preftune.step import Step, step_parser
+from preftune.command_line import step_parser
+from preftune.step import Step
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.loop import Place, fit

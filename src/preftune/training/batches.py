@@ -1,5 +1,6 @@
 """Which examples a step sees, which of them each process takes, and how they share forward passes."""
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,9 +9,6 @@ from preftune.errors import PreftuneError
 
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768}
 """Positions of one packed row, by device type: enough to keep the device busy, few enough to fit."""
-
-
-_OPEN = 64  # groups that are still looked at when the next example is placed
 
 
 def epoch_order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
@@ -45,26 +43,24 @@ def share_of_rank(lengths: Sequence[int], rank: int, world_size: int) -> list[in
 
 
 def split_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Places of examples in groups of at most `budget` tokens, the longest first (first-fit decreasing).
+    """Places of examples in groups of at most `budget` tokens: the longest first, each into the fullest group that it
+    fits into (best-fit decreasing).
 
     An example longer than the budget is a group of its own.
     """
     groups: list[list[int]] = []
-    room: dict[int, int] = {}  # of the groups that could still take something
+    rooms: list[
+        tuple[int, int]
+    ] = []  # room left and number of the groups that could still take something, sorted
     shortest = min(lengths, default=0)
     for place in _longest_first(lengths):
-        length = lengths[place]
-        group = next((number for number, left in room.items() if left >= length), None)
-        if group is None:
-            group = len(groups)
+        found = bisect_left(rooms, (lengths[place], -1))
+        room, group = rooms.pop(found) if found < len(rooms) else (budget, len(groups))
+        if group == len(groups):
             groups.append([])
-            room[group] = budget
         groups[group].append(place)
-        room[group] -= length
-        if room[group] < shortest:
-            del room[group]
-        elif len(room) > _OPEN:
-            del room[min(room, key=room.__getitem__)]
+        if (left := room - lengths[place]) >= shortest:
+            insort(rooms, (left, group))
     return groups
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from preftune.command_line import step_parser
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 from preftune.settings import ReferenceSettings
-from preftune.step import Step, step_parser
+from preftune.step import Step
 
 
 def run_step(tmp_path: Path, body, *words: str) -> None:  # type: ignore[no-untyped-def]
