@@ -53,7 +53,7 @@ class Bench:
         for size, note, target in ((8, " (TRL's default)", 3.0), (4, "", None)):
             yield lambda size=size, note=note, target=target: training.compare_sft(  # type: ignore[misc]
                 f"SFT step, tiny model, {size} rows{note}, answers only",
-                inputs.place(model), tokenizer, rows, size, 12, target,
+                inputs.place(model), tokenizer, rows, size, 24, target,
             )  # fmt: skip
 
     def _likelihood(self) -> Iterator[Comparison]:
