@@ -44,8 +44,9 @@ def summarise_results(plan: Plan, targets: Targets) -> None:
     )
 
 
-def explain_log(log: str) -> None:
-    """Say what failed; each step has already printed the end of its own log."""
+def explain_log(logs: str | list[str]) -> None:
+    """Say what failed; each step has already printed the end of its own log. Snakemake gives one log or a list of them."""
+    log = logs if isinstance(logs, str) else next(iter(logs), "")
     text = Path(log).read_text(errors="replace") if log and Path(log).is_file() else ""
     rules = sorted(set(re.findall(r"Error in rule (\w+)", text)))
     what = f"step {', '.join(rules)} failed" if rules else "the workflow stopped"
