@@ -1,8 +1,8 @@
 """Peak memory of a DPO step (resident set; on CUDA that of the device): each side in a process of its own, as `python -m preftune.bench.memory ours|theirs`."""
 
-import resource
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -58,7 +58,9 @@ def main(side: str, threads: int) -> None:
     if torch.cuda.is_available():
         print(torch.cuda.max_memory_allocated())
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        # Not ru_maxrss: a child inherits the parent's, which holds the other benchmarks' models.
+        status = Path("/proc/self/status").read_text()
+        print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
 
 
 if __name__ == "__main__":
