@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ["PYTHONPATH"] = str(ROOT / "src")
@@ -10,3 +12,13 @@ os.environ["PATH"] = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
 os.environ.update(
     OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false"
 )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny language model of `tests.tiny`."""
+    from tests.tiny import tiny_language_model  # imports torch, which reads the variables above
+
+    folder = tmp_path_factory.mktemp("base")
+    tiny_language_model(folder)
+    return folder

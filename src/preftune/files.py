@@ -1,6 +1,7 @@
 """Reading, hashing and atomic writing of files: every file of the project appears whole or not at all."""
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import json
@@ -31,6 +32,28 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         if error.errno == errno.EROFS:
             raise PreftuneError(f"{path} lies on a read-only disk: choose another results folder.") from error
         raise
+
+
+@contextmanager
+def hold_lock(path: Path, owner: str, busy: str) -> Iterator[None]:
+    """Hold a lock file inside the block, with `owner` as its text.
+
+    Raises:
+        PreftuneError: another process holds it; `busy` is the sentence, in which {owner} stands for that one's text.
+    """
+    with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            raise PreftuneError(busy.format(owner=stream.read().strip() or "unknown")) from error
+        stream.truncate(0)
+        stream.write(f"{owner}\n")
+        stream.flush()
+        yield
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

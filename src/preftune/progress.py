@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from preftune.processes import leads
+
 T = TypeVar("T")
 
 _PLAIN_SECONDS = 20.0
@@ -25,7 +27,7 @@ def _stream() -> TextIO:
 
 def say(sentence: str) -> None:
     """Print one line where the user looks; of several data-parallel processes the first one does."""
-    if os.environ.get("RANK", "0") != "0":
+    if not leads():
         return
     print(sentence, file=_stream(), flush=True)
 

@@ -21,6 +21,7 @@ from preftune import progress
 from preftune.command_line import read_settings
 from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk, read_json, replace_path, write_json
+from preftune.processes import leads, rank, world_size
 from preftune.provenance import record
 from preftune.provenance.digest import ROOT, code_digest
 from preftune.training.interruption import AGAIN, InterruptedTraining
@@ -54,8 +55,6 @@ class Step:
         self._settings: Any = None
         self._temporary: dict[str, Path] = {}
         self._scratch: Path | None = None
-        # Of several data-parallel processes one writes: the outputs, the record, the log.
-        self._leads = os.environ.get("RANK", "0") == "0"
 
     @classmethod
     def start(cls, parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, rule: str,
@@ -129,7 +128,7 @@ class Step:
             arguments.threads,
             inputs,
             *map(str, where),
-            os.environ.get("WORLD_SIZE", "1"),
+            str(world_size()),
             *(version(package) for package in ("torch", "transformers", "peft")),
         ]
         key = record.hash_settings(parts)[:16]
@@ -176,7 +175,7 @@ class Step:
             self._fail(f"{kind.__name__}: {error}")
 
     def _finish(self) -> None:
-        if not self._leads:
+        if not leads():
             self._clean()
             return
         missing = [name for name in self._outputs if not self.out(name).exists()]
@@ -237,8 +236,8 @@ class Step:
     def _redirect(self) -> None:
         log = self.arguments.log
         terminal = None
-        if log is not None and not self._leads:
-            log = self.arguments.log = log.with_suffix(f".rank-{os.environ['RANK']}.log")
+        if log is not None and not leads():
+            log = self.arguments.log = log.with_suffix(f".rank-{rank()}.log")
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             sys.stdout.flush()
@@ -271,7 +270,7 @@ class Step:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _fail(self, sentence: str, code: int = 1) -> None:
-        if not self._leads:
+        if not leads():
             print(f"error: {sentence}", file=sys.stderr, flush=True)
             sys.exit(code)
         attempt = {

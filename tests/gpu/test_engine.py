@@ -11,19 +11,11 @@ from preftune.training.attention import TreeAttention, attend_by_flex, attend_by
 from preftune.training.loop import Place, fit
 from preftune.training.packing import Span
 from preftune.training.sft import SftObjective
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_rows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SPANS = (Span(0, 70, (40, 33, 5)), Span(148, 9, (200,)), Span(357, 30, (60, 61, 62, 63)))
 LENGTH = 704
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

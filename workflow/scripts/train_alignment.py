@@ -16,6 +16,7 @@ from preftune.models.policy import count_parameters
 from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
 from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.reference import ReferenceKey, read_reference
+from preftune.processes import leads
 from preftune.settings import AlignmentSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -66,7 +67,7 @@ def train(step: Step) -> None:
             Checkpoints(*step.scratch(device.type, dtype)),
         )
         facts = fit(parameter_groups(model, settings), objective, settings.training, place, step.warn)
-        if distributed.leads():
+        if leads():
             model.save_pretrained(output)
     step.note(**facts, **count_parameters(model), dtype=str(dtype), pairs=len(pairs))
 

@@ -17,6 +17,7 @@ from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import count_parameters, save_captioner
 from preftune.captioning.objective import CaptionObjective
 from preftune.models.language import load_language_model, resolve_device, resolve_dtype
+from preftune.processes import leads
 from preftune.settings import CaptioningSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -70,7 +71,7 @@ def train(step: Step) -> None:
             Checkpoints(*step.scratch(device.type, dtype)),
         )
         facts = fit([{"params": captioner.trainable()}], objective, settings.training, place, step.warn)
-        if distributed.leads():
+        if leads():
             save_captioner(captioner, tokenizer, settings, images, output)
     step.note(
         **facts,

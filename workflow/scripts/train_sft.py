@@ -12,6 +12,7 @@ from preftune.models.language import resolve_device, resolve_dtype
 from preftune.models.policy import count_parameters, new_policy, trainable_parameters
 from preftune.preference.data import read_completions
 from preftune.preference.heads import PreferenceModel
+from preftune.processes import leads
 from preftune.settings import SftSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -51,7 +52,7 @@ def train(step: Step) -> None:
         )
         groups = [{"params": trainable_parameters(model)}]
         facts = fit(groups, SftObjective(model, rows), settings.training, place, step.warn)
-        if distributed.leads():
+        if leads():
             model.save_pretrained(output)
     step.note(**facts, **count_parameters(model), dtype=str(dtype), rows=len(rows))
 

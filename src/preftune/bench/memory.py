@@ -22,7 +22,7 @@ def compare_memory(name: str, target: float, threads: int, repeats: int = 3) -> 
     ratios = sorted(a / b for a, b in zip(theirs, ours, strict=True))
     return Row(
         name=name,
-        peer="TRL 1.16 DPOTrainer",
+        peer="TRL DPOTrainer",
         unit="bytes",
         ours=median(ours),
         theirs=median(theirs),

@@ -150,7 +150,7 @@ def compare_dpo(
     theirs = TheirDpo(copy.deepcopy(model), tokenizer, None if theirs_online else table)
     ours = OurDpo(copy.deepcopy(model), tokenizer, pairs, reference, ours_online)
     row = alternate(
-        name, "TRL 1.16 DPOTrainer", "tokens/s", target, _batches(pairs, size, rounds), theirs, ours,
+        name, "TRL DPOTrainer", "tokens/s", target, _batches(pairs, size, rounds), theirs, ours,
         work=lambda batch: sum(map(_unshared_tokens, batch)), tolerance=tolerance(),
     )  # fmt: skip
     read = sum(pair.tokens for pair in pairs) / sum(map(_unshared_tokens, pairs))
@@ -176,7 +176,7 @@ def compare_sft(
     theirs = TheirSft(copy.deepcopy(model), tokenizer)
     ours = OurSft(copy.deepcopy(model), tokenizer, rows)
     row = alternate(
-        name, "TRL 1.16 SFTTrainer", "tokens/s", target, _batches(rows, size, rounds), theirs, ours,
+        name, "TRL SFTTrainer", "tokens/s", target, _batches(rows, size, rounds), theirs, ours,
         work=lambda batch: sum(tree.tokens for tree in batch), tolerance=tolerance(),
     )  # fmt: skip
     row.model_flops_utilisation = utilisation(model, row.ours)

@@ -32,8 +32,8 @@ def run_bench(model: Path, threads: int, only: str) -> None:
     missed = 0
     for case in chosen:
         rows = []
-        for comparison in bench.comparisons(case):
-            rows.append(complete(comparison(), threads))
+        for row in bench.rows(case):
+            rows.append(complete(row, threads))
             missed += not rows[-1].kept
             print(promise(rows[-1]), flush=True)
             write_rows(RESULTS / f"{case}.json", rows)

@@ -3,26 +3,24 @@
 A step that was told to stop, and keeps its state, is called again (exit code `AGAIN`).
 """
 
-import fcntl
 import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
+from preftune.files import hold_lock
 from preftune.provenance.digest import ROOT
 from preftune.training.interruption import AGAIN
 from preftune.workflow.outputs import find_stale
 
 _LOCK = ROOT / "scratch" / "results.lock"
+_BUSY = "Another `make results` is running in this checkout (process {owner}): wait for it, or stop it and call this again."
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
 _CALLS = 10  # how often a step that says "again" is called again
 _FAILED = re.compile(r"returned non-zero exit status (\d+)")
@@ -33,28 +31,9 @@ _NOISE = re.compile(
 )
 
 
-@contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file for the whole run; a second run in the same checkout is refused with a sentence."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            stream.seek(0)
-            raise PreftuneError(
-                f"Another `make results` is running in this checkout (process {stream.read().strip() or 'unknown'}): wait for it, "
-                "or stop it and call this again."
-            ) from error
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
-
-
 def run(arguments: list[str]) -> int:
     """Run Snakemake with `arguments`; returns its exit code."""
-    with hold_lock(_LOCK):
+    with hold_lock(_LOCK, str(os.getpid()), _BUSY):
         words = _config_words(arguments)
         locks = ROOT / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):

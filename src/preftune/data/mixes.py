@@ -236,11 +236,15 @@ def _usable(
         draft = pool.next(rng)
         example = encode(draft, rng)
         fault = fault_of(example, settings.max_tokens)
-        fits = _excess(example, settings.max_tokens) < len(
-            example["prompt_ids"]
-        )  # else an answer alone is too long
-        if fault == "long" and (settings.long == "refuse" or (settings.long == "truncate" and fits)):
-            example = _cut(example, draft, settings)
+        excess = _excess(example, settings.max_tokens)
+        if fault == "long" and settings.long == "refuse":
+            raise PreftuneError(
+                f"{draft.task}, document {draft.document} has {settings.max_tokens + excess} tokens but max_tokens is "
+                f"{settings.max_tokens}: raise it, or set long: skip or long: truncate."
+            )
+        # An answer is never cut: where it is too long on its own, the item is dropped.
+        if fault == "long" and settings.long == "truncate" and excess < len(example["prompt_ids"]):
+            example |= {"prompt_ids": truncate_prompt(example["prompt_ids"], excess)}
             mix.truncated[draft.task] += 1
             fault = None
         if fault is None:
@@ -254,13 +258,3 @@ def _usable(
         f"no item of {pool.name} can be used (longer than max_tokens = {settings.max_tokens}, or an answer empty, or both "
         "answers equal): raise max_tokens or take it out of the mix's tasks."
     )
-
-
-def _cut(example: Example, draft: Draft, settings: MixSettings) -> Example:
-    excess = _excess(example, settings.max_tokens)
-    if settings.long == "refuse":
-        raise PreftuneError(
-            f"{draft.task}, document {draft.document} has {settings.max_tokens + excess} tokens but max_tokens is "
-            f"{settings.max_tokens}: raise it, or set long: skip or long: truncate."
-        )
-    return example | {"prompt_ids": truncate_prompt(example["prompt_ids"], excess)}

@@ -26,8 +26,9 @@ def new_policy(
     """The base model made trainable, with its tokenizer: a fresh LoRA adapter on frozen weights, or every
     weight.
 
-    Weights that train are fp32 (master weights) whatever `dtype` is; frozen ones are of `dtype`. LoRA's A matrices are drawn from torch's global generator after it is seeded with `seed`; B is zero, so
-    the new policy computes what the base model computes.
+    Weights that train are fp32 (master weights) whatever `dtype` is; frozen ones are of `dtype`. LoRA's A matrices are
+    drawn from torch's global generator after it is seeded with `seed`; B is zero, so the new policy computes what the
+    base model computes.
     """
     stored = torch.float32 if lora is None else dtype
     model, tokenizer = load_language_model(base, torch.device(device), stored)

@@ -4,7 +4,6 @@ They lie in a scratch folder named by the content of everything that the trainin
 declared outputs: Snakemake deletes the outputs of a job that failed, and a changed input never meets a stale state.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ from typing import Any
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.files import explain_full_disk, read_json, sha256_file, write_json
+from preftune.files import explain_full_disk, hold_lock, read_json, sha256_file, write_json
 
 FORMAT = "preftune/checkpoint/1"
 KEPT = 2
+_BUSY = "The same training is running already ({owner}): wait for it, or stop it and call this again."
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,8 @@ class Checkpoints:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Lock the folder inside the block, so that two copies of a job never train at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                stream.seek(0)
-                raise PreftuneError(
-                    f"The same training is running already ({stream.read().strip()}): wait for it, or stop it and call this "
-                    "again."
-                ) from error
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()}, SLURM job {os.environ.get('SLURM_JOB_ID', 'none')}\n")
-            stream.flush()
+        owner = f"process {os.getpid()}, SLURM job {os.environ.get('SLURM_JOB_ID', 'none')}"
+        with hold_lock(self.folder / "lock", owner, _BUSY):
             for leftover in self.folder.glob(".step-*"):  # of a process that was killed while it wrote
                 shutil.rmtree(leftover)
             yield

@@ -8,22 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from preftune.processes import world_size
+
 _BUCKET = 64 << 20
-
-
-def rank() -> int:
-    """This process's place among the data-parallel ones; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def world_size() -> int:
-    """Number of data-parallel processes; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def leads() -> bool:
-    """Whether this process is the one that writes files."""
-    return rank() == 0
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 
 from preftune.errors import PreftuneError
 from preftune.models.language import computing_in
+from preftune.processes import leads, rank, world_size
 from preftune.progress import say, track
 from preftune.settings import TrainingSettings
 from preftune.training import distributed
@@ -70,7 +71,7 @@ def fit(
         InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
         PreftuneError: the loss was NaN or infinite `nonfinite_limit` times, or one example does not fit into memory.
     """
-    checkpoints = place.checkpoints if distributed.rank() == 0 else None
+    checkpoints = place.checkpoints if leads() else None
     with checkpoints.hold() if checkpoints is not None else nullcontext():
         return Training(groups, objective, settings, place, warn).run()
 
@@ -99,7 +100,7 @@ class Training:
         """Resume where there is something to resume, then take the steps that are left."""
         text = self._resume()
         self.facts["attempts"].append({"first_step": self.done + 1})
-        log = MetricsLog(self.place.metrics if distributed.rank() == 0 else None, text, self.place.name)
+        log = MetricsLog(self.place.metrics if leads() else None, text, self.place.name)
         left = range(self.done + 1, self.settings.steps + 1)
         try:
             with watch_signals() as request:
@@ -122,7 +123,7 @@ class Training:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * rate
         examples = [self.objective.draw(index, step) for index in self.order[step - 1]]
-        due = distributed.leads() and start - self.saved >= 60 * self.settings.checkpoint_minutes
+        due = leads() and start - self.saved >= 60 * self.settings.checkpoint_minutes
         totals = self.update(examples, step, {"stop": float(request.signal is not None), "due": float(due)})
         agreed = totals.pop("stop") > 0, totals.pop("due") > 0
         loss, norm = totals.pop("loss"), totals.pop("gradient_norm")
@@ -154,7 +155,7 @@ class Training:
         """
         units = sum(self.objective.units(example) for example in examples)
         lengths = [example.tree.tokens for example in examples]
-        own = share_of_rank(lengths, distributed.rank(), distributed.world_size())
+        own = share_of_rank(lengths, rank(), world_size())
         budget = self.budget
         logged = self._backward([examples[i] for i in own], units, step)
         totals = self._add_up(logged | {"halved": float(self.budget < budget), **(flags or {})})
@@ -185,9 +186,7 @@ class Training:
             self.warn(f"step {step}: not enough memory, passes of at most {self.budget} tokens from here on")
 
     def _accumulate(self, examples: Sequence[Any], units: int, step: int) -> Logged:
-        seed = np.random.SeedSequence([self.place.seed, step, distributed.rank()]).generate_state(
-            1, np.uint64
-        )
+        seed = np.random.SeedSequence([self.place.seed, step, rank()]).generate_state(1, np.uint64)
         torch.manual_seed(int(seed[0]))
         totals: Logged = {"loss": 0.0}
         for places in self._split(examples):
@@ -238,7 +237,7 @@ class Training:
     def _save(self, log: MetricsLog) -> None:
         now = {"last_step": self.done, "seconds": round(time.monotonic() - self.started, 3)}
         self.facts["attempts"][-1].update(now)
-        if self.place.checkpoints is not None and distributed.rank() == 0:
+        if self.place.checkpoints is not None and leads():
             state = {
                 "parameters": [parameter.detach() for parameter in self.parameters],
                 "optimizer": self.optimizer.state_dict(),
@@ -289,7 +288,7 @@ class Training:
             "training_seconds": round(seconds, 3),
             "tokens_per_second": round(self.facts["tokens"] / seconds, 1) if seconds else None,
             "tokens_per_pass": self.budget,
-            "processes": distributed.world_size(),
+            "processes": world_size(),
         }
 
 

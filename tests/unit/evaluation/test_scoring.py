@@ -13,17 +13,9 @@ from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
 from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
 from preftune.training.trees import Tree
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model
 
 COLUMNS = ["document", "candidate", "label", "log_probability", "tokens", "reward", "is_gold", "gold"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 def make_questions() -> list[Question]:

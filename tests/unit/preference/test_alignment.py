@@ -17,17 +17,9 @@ from preftune.preference.reference import ReferenceKey, read_reference, referenc
 from preftune.settings import AlignmentSettings, LoraSettings
 from preftune.training.loop import fit
 from preftune.training.trees import Tree
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_pairs, place_in, save_mixes
 
 TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -14,17 +14,9 @@ from preftune.preference.poolers import POOLERS, build_pooler
 from preftune.preference.reward_head import HeadConfig, RewardHead, load_head
 from preftune.settings import LoraSettings
 from preftune.training.trees import Tree
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_rows
 
 MARKER = 2
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 @torch.no_grad()

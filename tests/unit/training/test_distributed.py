@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from preftune import processes
 from preftune.files import read_jsonl
 from preftune.settings import TrainingSettings
 from preftune.training import distributed
@@ -38,7 +39,7 @@ def train(folder: Path, toy: ToyObjective, checkpoints: Checkpoints | None = Non
             fit([{"params": [toy.table]}], toy, SETTINGS, place_in(folder, checkpoints=checkpoints))
         except InterruptedTraining:
             raise SystemExit(AGAIN) from None
-    np.save(folder / f"rank-{distributed.rank()}.npy", toy.table.detach().numpy())
+    np.save(folder / f"rank-{processes.rank()}.npy", toy.table.detach().numpy())
 
 
 def train_with_two(
@@ -77,7 +78,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> Non
 
 class SignalledOnRankOne(ToyObjective):
     def draw(self, index, step):  # type: ignore[no-untyped-def]
-        if step == 3 and distributed.rank() == 1:
+        if step == 3 and processes.rank() == 1:
             os.kill(os.getpid(), signal.SIGUSR1)
         return super().draw(index, step)
 
@@ -98,7 +99,7 @@ class LateOnRankZero(ToyObjective):
 
     def __init__(self) -> None:
         super().__init__()
-        time.sleep(0.1 * (1 - distributed.rank()))
+        time.sleep(0.1 * (1 - processes.rank()))
 
     def draw(self, index, step):  # type: ignore[no-untyped-def]
         time.sleep(0.02)
@@ -114,7 +115,7 @@ def test_processes_agree_on_when_a_checkpoint_is_due(tmp_path: Path, monkeypatch
 
 class FullOnRankOne(ToyObjective):
     def loss(self, examples, units):  # type: ignore[no-untyped-def]
-        if distributed.rank() == 1 and sum(example.tree.tokens for example in examples) > 8:
+        if processes.rank() == 1 and sum(example.tree.tokens for example in examples) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().loss(examples, units)
 
@@ -127,7 +128,7 @@ def test_too_little_memory_on_one_process_halves_the_passes_of_both(tmp_path: Pa
 
 
 def test_without_torchrun_nothing_is_joined() -> None:
-    assert (distributed.rank(), distributed.world_size(), distributed.leads()) == (0, 1, True)
+    assert (processes.rank(), processes.world_size(), processes.leads()) == (0, 1, True)
     with distributed.join(torch.device("cpu")) as device:
         assert device == torch.device("cpu") and not torch.distributed.is_initialized()
     assert distributed.add_up([1.0, 2.0], device) == [1.0, 2.0]

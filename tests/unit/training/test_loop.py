@@ -19,16 +19,8 @@ from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining
 from preftune.training.loop import Place, fit
 from preftune.training.sft import SftObjective
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_rows, place_in
 from tests.unit.training.training_helpers import ADAMW, LAPROP, ToyObjective, align, start_child, wait_for
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 def losses(folder: Path) -> list[float]:

@@ -12,15 +12,7 @@ from preftune.settings import LoraSettings, TrainingSettings
 from preftune.training.loop import fit
 from preftune.training.packing import pad
 from preftune.training.sft import SftObjective
-from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_rows, place_in
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_language_model(folder)
-    return folder
 
 
 def test_equals_cross_entropy_with_masked_labels(base: Path) -> None:

@@ -2,6 +2,7 @@
 answer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(ABC):
     """A benchmark task; a subclass words the prompt, lists the candidates and finds the gold one.
 
     `split` is the evaluation split of the prepared data set, `mixes` the training mixes that take the train
@@ -83,9 +84,9 @@ class Task:
         """Return the place of a row for an error message."""
         return f"task {self.name}: row {index} ({self.document(row, index)}) of data set {self.dataset}"
 
+    @abstractmethod
     def prompt(self, row: Row) -> str:
         """Return the user message."""
-        raise NotImplementedError
 
     def candidates(self, row: Row) -> list[str]:
         """Return the candidate answers, in the order of the labels."""
@@ -128,9 +129,9 @@ class OptionTask(Task):
         choices = row["choices"]
         return [str(letter) for letter in choices["label"]], list(choices["text"])
 
+    @abstractmethod
     def stem(self, row: Row) -> str:
         """Return what stands before the list of options."""
-        raise NotImplementedError
 
     def candidates(self, row: Row) -> list[str]:
         letters, texts = self.options(row)
