@@ -50,7 +50,7 @@ def read_settings(text: str, schema: type[S]) -> S:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(top)"
         raise PreftuneError(
-            f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings.py."
+            f"--settings: key {key}: {first['msg']}; see {schema.__name__} in src/preftune/settings/."
         ) from error
 
 

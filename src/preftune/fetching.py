@@ -13,7 +13,7 @@ from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.files import sha256_file
-from preftune.settings import Source
+from preftune.settings.sources import Source
 
 
 def fetch_source(source: Source, scratch: Path, repo_type: str) -> tuple[Path, dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.attention import TreeAttention, attend_by_flex, attend_by_loop
 from preftune.training.loop import Place, fit
 from preftune.training.packing import Span

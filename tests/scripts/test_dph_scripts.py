@@ -16,7 +16,7 @@ from tests.unit.preference.helpers import save_mixes
 
 TRAINING = {"steps": 3, "batch": 4, "learning_rate": 1e-3}
 SFT = {"training": TRAINING, "lora": {"rank": 2}}
-ALIGNMENT = {"dph": "separable", "dpo": True, "training": TRAINING}
+ALIGNMENT = {"dph": "separable", "policy": "dpo", "freeze": "lora", "training": TRAINING}
 EVALUATION = {"tasks": ["cola", "stsb"], "limit": None}
 
 
@@ -151,7 +151,7 @@ def test_dpo_only_has_no_head_and_dph_only_no_reference(
         "train_alignment", ALIGNMENT | {"dph": "none"}, reference=reference, output=work / "dpo", **paths
     )
     assert not (only_dpo / "head.json").exists()
-    only_dph = succeed("train_alignment", ALIGNMENT | {"dpo": False}, output=work / "dph", **paths)
+    only_dph = succeed("train_alignment", ALIGNMENT | {"policy": "none"}, output=work / "dph", **paths)
     assert "dpo_loss" not in read_jsonl(only_dph / "metrics.jsonl")[0]
     fail("train_alignment", ALIGNMENT, output=work / "fails", **paths)
     assert "pass its folder" in capsys.readouterr().err

@@ -43,6 +43,7 @@ def test_a_prepared_data_set_has_its_splits_and_a_record(folder):
     assert {split: len(part) for split, part in splits.items()} == rows
     record = json.loads((folder / "race-middle" / "run.json").read_text())
     assert record["facts"]["rows"] == rows
+    assert record["facts"]["dropped"] == {}
     assert len(record["inputs"]["files"]) == 3
     assert record["settings"] == LIMITS
 
@@ -51,7 +52,11 @@ def test_a_prepared_data_set_has_its_splits_and_a_record(folder):
     ("script", "pairs", "columns"),
     [
         (prepare_sft_mix, "dialogues", {"prompt_ids", "completion_ids"}),
-        (prepare_preference_mix, "ultrafeedback", {"prompt_ids", "chosen_ids", "rejected_ids"}),
+        (
+            prepare_preference_mix,
+            "ultrafeedback",
+            {"prompt_ids", "chosen_ids", "rejected_ids", "faithful_bug"},
+        ),
     ],
 )
 def test_a_mix_is_drawn(folder, tmp_path, script, pairs, columns):
@@ -64,6 +69,26 @@ def test_a_mix_is_drawn(folder, tmp_path, script, pairs, columns):
     assert set(rows.column_names) == {"example_id", "task"} | columns
     assert len(rows) == 12
     assert record["facts"]["tasks"] == dict.fromkeys(tasks, 4)
+
+
+def test_the_authors_schemes_are_settings(folder, tmp_path):
+    """Copies of a document in a row, tasks by size, and the loader that pairs a prompt with itself."""
+    inputs = ("--datasets", *(folder / name for name in NAMES), "--tokenizer", folder / "model")
+    settings = {
+        "examples": 12,
+        "max_tokens": 400,
+        "tasks": ["cola", "dialogues"],
+        "sampling": "size",
+        "elbow": 24,
+    }
+    record = run(prepare_sft_mix, tmp_path / "sft", settings | {"copies": 3}, *inputs)
+    assert sum(record["facts"]["tasks"].values()) == 12
+    names = load_from_disk(str(tmp_path / "sft"))["example_id"]
+    assert [name.rsplit("/", 1)[1] for name in names] == ["0", "1", "2"] * 4
+    settings = {"examples": 6, "max_tokens": 400, "tasks": ["cola", "ultrafeedback"], "faithful_bugs": True}
+    record = run(prepare_preference_mix, tmp_path / "pairs", settings, *inputs)
+    assert record["facts"]["faithful_bugs"] == 3
+    assert sum(load_from_disk(str(tmp_path / "pairs"))["faithful_bug"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -211,4 +211,4 @@ def test_config_names_the_file_of_each_key() -> None:
     text = describe_run("config.yaml", "dpo-only")
     assert "dph: none  # config/runs.tsv, row" in text
     assert "training.steps: 20  # config.yaml" in text
-    assert "beta: 0.1  # default in src/preftune/settings.py" in text
+    assert "beta: 0.1  # default in src/preftune/settings/" in text

@@ -1,10 +1,12 @@
 # What all rules share: the validated plan, paths, and what the user sees at the start and at the end.
+import os
 import sys
 
 sys.path.insert(0, str(workflow.basedir) + "/src")
 
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
+from preftune.settings.alignment import REFERENCED
 from preftune.workflow.console import announce_plan, explain_log, summarise_results
 from preftune.workflow.targets import Targets, load_plan
 

@@ -6,6 +6,18 @@ def model_option(wildcards, input):
     return "" if PLAN.run(wildcards.run).stage == "base" else f"--model {input.model}"
 
 
+def reference_scores(wildcards):
+    """Scores of the SFT model that an aligned run started from, folder by folder."""
+    if PLAN.run(wildcards.run).stage != "alignment":
+        return []
+    return parent_folder(wildcards).replace("/models/", "/scores/") + "/run.json"
+
+
+def reference_option(wildcards, input):
+    """`--reference` for aligned runs: the folder that the record stands for."""
+    return f"--reference {os.path.dirname(input.reference)}" if input.reference else ""
+
+
 rule evaluate_tasks:
     input:
         base=model_folder(PLAN.config.dph.model),
@@ -14,6 +26,7 @@ rule evaluate_tasks:
             if PLAN.run(wildcards.run).stage == "base"
             else run_folder(wildcards.run, wildcards.seed)
         ),
+        reference=reference_scores,
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets),
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
@@ -26,6 +39,8 @@ rule evaluate_tasks:
         "logs/evaluate_tasks/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_tasks/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(set(run.name for run in PLAN.runs("dph")) - set(FROZEN)),
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
@@ -36,13 +51,87 @@ rule evaluate_tasks:
         code=code_digest("evaluate_tasks"),
         options=options("evaluate_tasks", "run", "seed"),
         model=model_option,
+        reference=reference_option,
         folder=subpath(output[0], parent=True),
     message:
         "score {wildcards.run}, seed {wildcards.seed}, on every task"
     shell:
         "python workflow/scripts/evaluate_tasks.py "
-        "--base {input.base} {params.model} --datasets {input.datasets} "
+        "--base {input.base} {params.model} {params.reference} --datasets {input.datasets} "
         "--output {params.folder} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule evaluate_heads:
+    input:
+        model=DPH + "/models/{run}/seed-{seed}",
+        reference=reference_scores,
+    output:
+        DPH + "/scores/{run}/seed-{seed}/run.json",
+        expand(
+            DPH + "/scores/{{run}}/seed-{{seed}}/{task}.{kind}",
+            task=PLAN.config.dph.evaluation.tasks,
+            kind=["json", "parquet"],
+        ),
+    log:
+        "logs/evaluate_heads/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/evaluate_heads/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(FROZEN) or "none",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        code=code_digest("evaluate_heads"),
+        options=options("evaluate_tasks", "run", "seed"),
+        reference=reference_option,
+        folder=subpath(output[0], parent=True),
+    message:
+        "rewards of {wildcards.run}, seed {wildcards.seed}, on every task"
+    shell:
+        "python workflow/scripts/evaluate_heads.py "
+        "--model {input.model} {params.reference} --output {params.folder} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule evaluate_drift:
+    input:
+        base=model_folder(PLAN.config.dph.model),
+        model=DPH + "/models/{run}/seed-{seed}",
+        reference=lambda wildcards: (
+            parent_folder(wildcards)
+            if PLAN.run(wildcards.run).stage == "alignment"
+            else []
+        ),
+        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.drift_datasets),
+    output:
+        json=DPH + "/drift/{run}/seed-{seed}/drift.json",
+        table=DPH + "/drift/{run}/seed-{seed}/drift.parquet",
+    log:
+        "logs/evaluate_drift/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/evaluate_drift/{run}/seed-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=4000,
+        gpu=GPU,
+    params:
+        code=code_digest("evaluate_drift"),
+        options=options("evaluate_drift", "run", "seed"),
+        reference=lambda wildcards, input: (
+            f"--reference {input.reference}" if input.reference else ""
+        ),
+    message:
+        "what alignment cost {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/evaluate_drift.py "
+        "--base {input.base} --model {input.model} {params.reference} "
+        "--datasets {input.datasets} --output {output.json} --items {output.table} "
         "{params.options} --threads {threads} --log {log}"
 
 

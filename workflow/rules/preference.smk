@@ -1,11 +1,21 @@
 # Alignment from an SFT checkpoint: Direct Preference Heads and/or DPO.
 
 
-def reference_folder(wildcards):
-    """Reference log-probabilities, for the runs whose objective has a DPO term."""
-    if not PLAN.settings(wildcards.run)["dpo"]:
-        return []
+FROZEN = [run.name for run in PLAN.runs("dph") if PLAN.is_frozen(run.name)]
+ALIGNED = [
+    run.name for run in PLAN.runs("dph", "alignment") if run.name not in FROZEN
+]
+
+
+def parent_reference(wildcards):
+    """What the SFT model of a run says of the pairs."""
     return parent_folder(wildcards).replace("/models/", "/reference/")
+
+
+def reference_folder(wildcards):
+    """Reference log-probabilities, for the runs whose objective needs them."""
+    needs = PLAN.settings(wildcards.run)["policy"] in REFERENCED
+    return parent_reference(wildcards) if needs else []
 
 
 rule train_alignment:
@@ -21,7 +31,7 @@ rule train_alignment:
     benchmark:
         RESULTS + "/timings/train_alignment/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("dph", "alignment")) or "none",
+        run="|".join(ALIGNED) or "none",
     priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
@@ -41,4 +51,33 @@ rule train_alignment:
         "python workflow/scripts/train_alignment.py "
         "--base {input.base} --model {input.model} --data {input.data} "
         "{params.reference} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule train_heads:
+    input:
+        model=parent_folder,
+        reference=parent_reference,
+    output:
+        directory(DPH + "/models/{run}/seed-{seed}"),
+    log:
+        "logs/train_heads/{run}/seed-{seed}.log",
+    benchmark:
+        RESULTS + "/timings/train_heads/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(FROZEN) or "none",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        gpu=0,
+    params:
+        code=code_digest("train_heads"),
+        options=options("train", "run", "seed"),
+    message:
+        "train the head of {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python workflow/scripts/train_heads.py "
+        "--model {input.model} --reference {input.reference} --output {output} "
         "{params.options} --threads {threads} --log {log}"

@@ -4,6 +4,9 @@
 rule train_sft:
     input:
         base=model_folder(PLAN.config.dph.model),
+        model=lambda wildcards: (
+            parent_folder(wildcards) if PLAN.run(wildcards.run).parent else []
+        ),
         data=DPH + "/data/sft-mix",
     output:
         directory(DPH + "/models/{run}/seed-{seed}"),
@@ -23,11 +26,12 @@ rule train_sft:
     params:
         code=code_digest("train_sft"),
         options=options("train", "run", "seed"),
+        model=lambda wildcards, input: f"--model {input.model}" if input.model else "",
     message:
         "fine-tune {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/train_sft.py "
-        "--base {input.base} --data {input.data} --output {output} "
+        "--base {input.base} {params.model} --data {input.data} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
 

@@ -15,9 +15,9 @@ from preftune.captioning.attention import caption_attention
 from preftune.captioning.batch import tokenize_captions
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import check_features, load_captioner
-from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.progress import track
-from preftune.settings import AttentionSettings
+from preftune.settings.captioning import AttentionSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

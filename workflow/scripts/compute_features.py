@@ -10,8 +10,8 @@ import _repo  # noqa: F401
 import pandas as pd
 from preftune.captioning.features import compute_features
 from preftune.models.encoders.registry import load_encoder
-from preftune.models.language import resolve_device
-from preftune.settings import FeatureSettings
+from preftune.models.devices import resolve_device
+from preftune.settings.captioning import FeatureSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

@@ -1,18 +1,19 @@
-"""Log-probabilities of the preference mix under the SFT model, the frozen reference of DPO, computed once.
+"""What the SFT model, the frozen reference of DPO, says of the preference mix, computed once.
 
 Inputs: a base model folder, the SFT checkpoint and the prepared preference mix. Output: a folder with
 `logps.parquet` (example_id, chosen_logp, rejected_logp: sums in nats with `<|im_end|>`, chosen_tokens,
-rejected_tokens) and `reference.json`: the hashes of model and token ids and the precision that they hold for.
+rejected_tokens), `reference.json`: the hashes of model and token ids and the precision that they hold for, and with
+states: true `states.safetensors`: what a reward head reads of both answers [pairs, 2, width].
 """
 
 import _repo  # noqa: F401
 from pathlib import Path
 
-from preftune.models.language import computing_in, resolve_device, resolve_dtype
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.data import hash_trees, read_pairs
-from preftune.preference.heads import PreferenceModel
+from preftune.preference.heads import PreferenceModel, head_shape
 from preftune.preference.reference import ReferenceKey, reference_table, write_reference
-from preftune.settings import ReferenceSettings
+from preftune.settings.alignment import ReferenceSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -36,9 +37,10 @@ def compute(step: Step) -> None:
     # The weights as training holds them, so that the policy starts exactly at the reference.
     model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, trainable=True)
     with computing_in(device, dtype):
-        table = reference_table(model, pairs, settings.tokens_per_pass)
+        table, states = reference_table(model, pairs, settings.tokens_per_pass, settings.states)
     key = ReferenceKey(step.input_hash("base"), step.input_hash("model"), hash_trees(pairs), str(dtype))
-    write_reference(table, key, step.out())
+    shape = head_shape(model.causal_lm.config, model.tokenizer)
+    write_reference(table, states, key, shape, step.out())
     tokens = int(table["chosen_tokens"].sum() + table["rejected_tokens"].sum())
     step.note(pairs=len(pairs), completion_tokens=tokens, dtype=str(dtype), key=key.digest)
 

@@ -12,8 +12,8 @@ from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import check_features, load_captioner
 from preftune.captioning.perplexity import score_captions, summarize_perplexity
 from preftune.files import write_json
-from preftune.models.language import resolve_device, resolve_dtype
-from preftune.settings import CaptionEvaluationSettings
+from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.settings.captioning import CaptionEvaluationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

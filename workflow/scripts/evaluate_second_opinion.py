@@ -11,9 +11,9 @@ from preftune.data.tasks.registry import find_tasks
 from preftune.evaluation.scoring import read_questions
 from preftune.evaluation.second_opinion import compare_with_lm_eval
 from preftune.files import write_json
-from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import SecondOpinionSettings
+from preftune.settings.evaluation import SecondOpinionSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

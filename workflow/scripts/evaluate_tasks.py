@@ -1,22 +1,22 @@
 """Scores of one system on every task: log-probability and, with a head, reward, from the same forward pass.
 
-Inputs: a base model folder, a checkpoint (absent: the base model itself) and the prepared data sets. Output:
-a folder with `<task>.json` (metrics) and `<task>.parquet` (one row a candidate) for every task.
+Inputs: a base model folder, a checkpoint (absent: the base model itself), the prepared data sets and, for an aligned
+model, the scores of the SFT model that it started from, against which its implicit rewards are taken. Output: a folder
+with `<task>.json` (metrics) and `<task>.parquet` (one row a candidate) for every task, and with states: true
+`states.safetensors`: by task what a reward head would read of every candidate.
 """
 
 import _repo  # noqa: F401
 from pathlib import Path
 
-import pandas as pd
+from safetensors.torch import save_file
 
-from preftune.data.tasks.base import Task
 from preftune.data.tasks.registry import find_tasks
-from preftune.evaluation.metrics import compute_metrics, count_ties
+from preftune.evaluation.files import STATES_FILE, log_ratios, read_scores, write_scores
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
-from preftune.files import write_json
-from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import EvaluationSettings
+from preftune.settings.evaluation import EvaluationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -28,10 +28,14 @@ def main(argv: list[str] | None = None) -> None:
         "--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated"
     )
     parser.add_argument(
+        "--reference", type=Path, help="score folder of the SFT model that this one started from"
+    )
+    parser.add_argument(
         "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the scores")
-    with Step.start(parser, argv, rule="evaluate_tasks", inputs=("base", "model", "datasets")) as step:
+    inputs = ("base", "model", "reference", "datasets")
+    with Step.start(parser, argv, rule="evaluate_tasks", inputs=inputs) as step:
         evaluate(step)
 
 
@@ -49,13 +53,20 @@ def evaluate(step: Step) -> None:
     # Every question is read and encoded before any is scored, so that a bad row costs no time.
     encoded = {name: encode_questions(model, rows, settings.long) for name, rows in questions.items()}
     truncated = {name: cut for name, (_, cut) in encoded.items() if cut}
-    candidates = 0
+    candidates, states = 0, {}
     for task in tasks:
         trees, _ = encoded[task.name]
-        table = score_questions(model, questions[task.name], trees, settings.tokens_per_pass, task.name)
-        table.to_parquet(output / f"{task.name}.parquet", index=False)
-        write_json(output / f"{task.name}.json", summarise(task, table, with_reward=model.head is not None))
-        candidates += len(table)
+        scored = score_questions(
+            model, questions[task.name], trees, settings.tokens_per_pass, task.name, settings.states
+        )
+        reference = read_scores(arguments.reference, task.name) if arguments.reference else None
+        scored.table.insert(7, "log_ratio", log_ratios(scored.table, reference))
+        write_scores(task, scored.table, output)
+        candidates += len(scored.table)
+        if scored.states is not None:
+            states[task.name] = scored.states
+    if states:
+        save_file(states, output / STATES_FILE)
     step.note(
         tasks=len(tasks),
         candidates=candidates,
@@ -63,19 +74,6 @@ def evaluate(step: Step) -> None:
         dtype=str(dtype),
         reward_head=model.head is not None,
     )
-
-
-def summarise(task: Task, table: pd.DataFrame, with_reward: bool) -> dict[str, object]:
-    """The metrics of one task under each score, with the number of ties that the first candidate won."""
-    scores = ("log", "reward") if with_reward else ("log",)
-    return {
-        "task": task.name,
-        "suite": task.suite,
-        "split": task.split,
-        "n": int(table["document"].nunique()),
-        "metrics": {score: compute_metrics(table, task.metrics, score) for score in scores},
-        "ties": {score: count_ties(table, score) for score in scores},
-    }
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from preftune.data.hub import arrange_snapshot
 from preftune.fetching import fetch_source
-from preftune.settings import DatasetSource
+from preftune.settings.sources import DatasetSource
 from preftune.command_line import step_parser
 from preftune.step import Step
 

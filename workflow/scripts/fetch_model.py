@@ -11,7 +11,7 @@ from pathlib import Path
 
 from preftune.fetching import fetch_source
 from preftune.models.conversion import convert_model
-from preftune.settings import ModelSource
+from preftune.settings.sources import ModelSource
 from preftune.command_line import step_parser
 from preftune.step import Step
 

@@ -12,9 +12,9 @@ from preftune.captioning.data import load_captioned_images
 from preftune.captioning.generate import generate_captions
 from preftune.captioning.io import check_features, load_captioner
 from preftune.files import write_jsonl
-from preftune.models.language import resolve_device, resolve_dtype
+from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.progress import track
-from preftune.settings import CaptionEvaluationSettings
+from preftune.settings.captioning import CaptionEvaluationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import _repo  # noqa: F401
 from preftune.data.embedded.dialogues import read_dialogues
 from preftune.data.embedded.language import write_language_data
-from preftune.settings import LanguageDataSettings
+from preftune.settings.data import LanguageDataSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

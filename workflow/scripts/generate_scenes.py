@@ -10,7 +10,7 @@ from preftune.data.embedded.captions import captions_of
 from preftune.data.embedded.scenes import SIZE, Scene, draw, draw_scenes
 from preftune.files import write_json
 from preftune.progress import track
-from preftune.settings import SceneSettings
+from preftune.settings.data import SceneSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import _repo  # noqa: F401
 import pandas as pd
 from preftune.data.coco import read_captioned_images
-from preftune.settings import CaptionDataSettings
+from preftune.settings.captioning import CaptionDataSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 

@@ -1,8 +1,7 @@
 """Check the raw rows of one data set and write them as a `datasets` folder with explicit features.
 
-Input: a raw root in the layout of config/datasets.yaml. Output: a DatasetDict (`load_from_disk`), a split
-for each
-file that stands there, rows shuffled by --seed and cut to the limits.
+Input: a raw root in the layout of config/datasets.yaml. Output: a DatasetDict (`load_from_disk`), a split for each file
+that stands there and each held-out split of the registry, rows shuffled by --seed and cut to the limits.
 """
 
 import argparse
@@ -12,7 +11,7 @@ import _repo  # noqa: F401
 from datasets import disable_progress_bars
 from preftune.data.raw import find_files, find_source, prepare
 from preftune.errors import PreftuneError
-from preftune.settings import DatasetSettings
+from preftune.settings.data import DatasetSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -43,9 +42,9 @@ def main(argv: list[str] | None = None) -> None:
         source = find_source(arguments.dataset)
         files = find_files(source, arguments.raw)
         limits = (settings.limit_train, settings.limit_evaluation)
-        prepared = prepare(source, files, *limits, arguments.seed, arguments.source == "hub")
+        prepared, dropped = prepare(source, files, *limits, arguments.seed, arguments.source == "hub")
         prepared.save_to_disk(step.out())
-        step.note(rows={split: len(rows) for split, rows in prepared.items()})
+        step.note(rows={split: len(rows) for split, rows in prepared.items()}, dropped=dict(dropped))
 
 
 if __name__ == "__main__":

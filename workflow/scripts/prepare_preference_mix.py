@@ -1,5 +1,5 @@
-"""Draw the preference mix (preference pairs: a prompt, the right answer, a wrong one) from prepared data
-sets, as token ids.
+"""Draw the preference mix (preference pairs: a prompt, the right answer, a wrong one) from prepared data sets, as token
+ids.
 
 Inputs: prepared data set folders and a model folder's tokenizer. Output: a `datasets` folder
 (`load_from_disk`).
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 from datasets import Dataset, disable_progress_bars
-from preftune.data.mixes import PREFERENCE_FEATURES, collect_pools, draw_mix, preference_example
+from preftune.data.mixes import PREFERENCE_FEATURES, draw_mix, preference_examples
+from preftune.data.pools import collect_pools
 from preftune.data.tokenizers import load_tokenizer
-from preftune.settings import MixSettings
+from preftune.settings.data import PreferenceMixSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -26,8 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     disable_progress_bars()
     with Step.start(parser, argv, rule="prepare_preference_mix", inputs=("datasets", "tokenizer")) as step:
         arguments = step.arguments
-        settings = step.settings(MixSettings)
-        encode = partial(preference_example, load_tokenizer(arguments.tokenizer))
+        settings = step.settings(PreferenceMixSettings)
+        encode = partial(
+            preference_examples, load_tokenizer(arguments.tokenizer), faithful_bugs=settings.faithful_bugs
+        )
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "preference")
         mix = draw_mix(pools, settings, arguments.seed, encode)

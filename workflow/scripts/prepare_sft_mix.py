@@ -9,9 +9,10 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 from datasets import Dataset, disable_progress_bars
-from preftune.data.mixes import SFT_FEATURES, collect_pools, draw_mix, sft_example
+from preftune.data.mixes import SFT_FEATURES, draw_mix, sft_examples
+from preftune.data.pools import collect_pools
 from preftune.data.tokenizers import load_tokenizer
-from preftune.settings import MixSettings
+from preftune.settings.data import SftMixSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -25,11 +26,11 @@ def main(argv: list[str] | None = None) -> None:
     disable_progress_bars()
     with Step.start(parser, argv, rule="prepare_sft_mix", inputs=("datasets", "tokenizer")) as step:
         arguments = step.arguments
-        settings = step.settings(MixSettings)
-        encode = partial(sft_example, load_tokenizer(arguments.tokenizer))
+        settings = step.settings(SftMixSettings)
+        encode = partial(sft_examples, load_tokenizer(arguments.tokenizer), copies=settings.copies)
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "sft")
-        mix = draw_mix(pools, settings, arguments.seed, encode)
+        mix = draw_mix(pools, settings, arguments.seed, encode, settings.copies)
         Dataset.from_list(mix.examples, features=SFT_FEATURES).save_to_disk(step.out())
         step.note(**mix.facts())
 

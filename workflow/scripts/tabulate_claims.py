@@ -8,7 +8,7 @@ from pathlib import Path
 
 import _repo
 from preftune.files import atomic_write_text, write_json
-from preftune.settings import TableSettings
+from preftune.settings.report import TableSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting

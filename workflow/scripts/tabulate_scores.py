@@ -10,7 +10,7 @@ from pathlib import Path
 import _repo  # noqa: F401
 from preftune.errors import PreftuneError
 from preftune.files import atomic_write_text, write_json
-from preftune.settings import TableSettings
+from preftune.settings.report import TableSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting, build_records

@@ -16,9 +16,10 @@ from preftune.captioning.captioner import build_captioner
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import count_parameters, save_captioner
 from preftune.captioning.objective import CaptionObjective
-from preftune.models.language import load_language_model, resolve_device, resolve_dtype
+from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.models.language import load_language_model
 from preftune.processes import leads
-from preftune.settings import CaptioningSettings
+from preftune.settings.captioning import CaptioningSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.training import distributed

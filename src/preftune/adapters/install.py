@@ -12,7 +12,7 @@ from preftune.adapters.context import GROUPS, ContextHolder, Contexts
 from preftune.adapters.ia3 import ContextIa3
 from preftune.adapters.lora import ContextLora
 from preftune.errors import PreftuneError
-from preftune.settings import AdapterSettings
+from preftune.settings.captioning import AdapterSettings
 
 ADAPTERS: dict[str, type[ContextAdapter]] = {"lora": ContextLora, "bitfit": ContextBitFit, "ia3": ContextIa3}
 """Kinds that add parameters; `none` and `full` are no adapters (see `preftune.captioning.captioner`)."""

@@ -16,9 +16,10 @@ from preftune.bench.alternate import Row, alternate
 from preftune.preference.alignment import AlignmentObjective, Pair
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.scoring import score_trees
-from preftune.settings import AlignmentSettings, TrainingSettings
+from preftune.settings.alignment import AlignmentSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.loop import Place, Training
-from preftune.training.objective import Example
+from preftune.training.objective import TreeExample
 from preftune.training.sft import SftObjective
 from preftune.training.trees import Tree
 
@@ -30,7 +31,7 @@ TEXT = {"prompt": ["w1 w2"], "chosen": [" w3"], "rejected": [" w4"]}
 def dpo_settings(count: int) -> AlignmentSettings:
     """DPO alone, as TRL's sigmoid loss: beta 0.1, no label smoothing."""
     training = {"steps": 1, "batch": count, "learning_rate": LEARNING_RATE, "betas": (0.9, 0.999)}
-    values = {"dph": "none", "dpo": True, "dpo_label_smoothing": 0.0, "training": training}
+    values = {"dph": "none", "policy": "dpo", "policy_label_smoothing": 0.0, "training": training}
     return AlignmentSettings.model_validate(values)
 
 
@@ -70,7 +71,7 @@ class OurSft:
 
     def __call__(self, batch: Sequence[Tree]) -> list[float]:
         """One update; returns the loss."""
-        return [self.training.update([Example(tree) for tree in batch], 1)["loss"]]
+        return [self.training.update([TreeExample(tree) for tree in batch], 1)["loss"]]
 
 
 class TheirDpo:

@@ -12,7 +12,8 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from preftune.adapters.context import Contexts, Segment
 from preftune.adapters.install import InstalledAdapters, install_adapters
 from preftune.errors import PreftuneError
-from preftune.settings import AdapterSettings, TrainingSettings
+from preftune.settings.captioning import AdapterSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.packing import Layout
 from preftune.training.reader import TreeReader
 from preftune.training.trees import Tree

@@ -19,7 +19,7 @@ from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.errors import PreftuneError
 from preftune.models.language import load_language_model
-from preftune.settings import AdapterSettings, CaptioningSettings
+from preftune.settings.captioning import AdapterSettings, CaptioningSettings
 
 CONNECTOR = "connector.safetensors"
 LANGUAGE_MODEL = "language_model"

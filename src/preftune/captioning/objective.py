@@ -10,12 +10,11 @@ from torch import Tensor
 from preftune.captioning.batch import caption_tree
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
-from preftune.training.objective import Example, Logged
-from preftune.training.trees import Tree
+from preftune.training.objective import Logged, TreeExample
 
 
 @dataclass(frozen=True)
-class CaptionedImage(Example):
+class CaptionedImage(TreeExample):
     """An image, by its index, with the caption drawn for it."""
 
     image: int
@@ -55,9 +54,9 @@ class CaptionObjective:
         """Caption tokens with EOS."""
         return len(example.tree.branches[0])
 
-    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+    def split(self, examples: Sequence[CaptionedImage], budget: int) -> list[list[int]]:
         """As the reader counts."""
-        return self.captioner.reader.split(trees, budget)
+        return self.captioner.reader.split([example.tree for example in examples], budget)
 
     def loss(self, examples: Sequence[CaptionedImage], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean, and its number of caption tokens."""

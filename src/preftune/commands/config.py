@@ -37,6 +37,6 @@ def describe_run(configfile: str, name: str) -> str:
         elif key in given or any(key.startswith(f"{part}.") for part in given):
             source = configfile
         else:
-            source = "default in src/preftune/settings.py"
+            source = "default in src/preftune/settings/"
         lines.append(f"{key}: {value}  # {source}")
     return "\n".join(lines)

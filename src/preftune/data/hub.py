@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preftune.errors import PreftuneError
-from preftune.settings import DatasetSource
+from preftune.settings.sources import DatasetSource
 
 
 def arrange_snapshot(source: DatasetSource, snapshot: Path, output: Path) -> None:

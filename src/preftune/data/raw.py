@@ -1,6 +1,8 @@
 """Raw rows of a data set on disk, checked row by row, as a `datasets.DatasetDict` with explicit features."""
 
+import hashlib
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from datasets import Dataset, DatasetDict
 
 from preftune.data.schemas import SCHEMAS, Row, Schema, convert_row
 from preftune.data.tasks.registry import nearest
+from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
 from preftune.files import read_jsonl
 
@@ -20,9 +23,17 @@ SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A split that the files lack: a share of the prompts of another one."""
+
+    of: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Source:
     """One data set of the registry: its schema, the file of each split, splits without labels, official
-    counts.
+    counts, and the splits that are held out of another one where they have no file.
     """
 
     name: str
@@ -30,6 +41,7 @@ class Source:
     files: dict[str, str]
     unlabelled: tuple[str, ...]
     counts: dict[str, int]
+    held_out: dict[str, HeldOut]
 
 
 def find_source(name: str, path: Path = DATASETS_FILE) -> Source:
@@ -47,6 +59,7 @@ def find_source(name: str, path: Path = DATASETS_FILE) -> Source:
         files=entry["sources"]["files"],
         unlabelled=tuple(entry.get("unlabelled", ())),
         counts=entry["counts"],
+        held_out={split: HeldOut(**rule) for split, rule in entry.get("held_out", {}).items()},
     )
 
 
@@ -122,6 +135,24 @@ def limit_rows(rows: list[Row], limit: int | None, seed: str) -> list[Row]:
     return shuffled[:limit]
 
 
+def hold_out(source: Source, splits: dict[str, list[Row]], seed: int) -> None:
+    """Move the registry's share of a split's rows into each held-out split that has no file.
+
+    A hash of the prompt decides, so that rows of one prompt (but for case, punctuation, white space) stay together.
+    """
+    for split, rule in source.held_out.items():
+        if split not in splits and rule.of in splits:
+            rows = splits[rule.of]
+            moved = [_fraction(f"{source.name}/{split}/{seed}/{fold_text(row['prompt'])}") for row in rows]
+            splits[split] = [row for row, place in zip(rows, moved, strict=True) if place < rule.share]
+            splits[rule.of] = [row for row, place in zip(rows, moved, strict=True) if place >= rule.share]
+
+
+def _fraction(text: str) -> float:
+    """A number from 0 to 1 that the text's hash decides."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+
+
 def prepare(
     source: Source,
     files: dict[str, Path],
@@ -129,16 +160,23 @@ def prepare(
     limit_evaluation: int | None,
     seed: int,
     official: bool,
-) -> DatasetDict:
-    """Return every split of a data set: checked, shuffled by `seed`, cut; `official` also checks the full
-    counts.
+) -> tuple[DatasetDict, Counter[str]]:
+    """Return every split of a data set, checked, shuffled by `seed` and cut, and how many rows of each evaluation split
+    were dropped because they ask nothing (pairs of equal answers); `official` also checks the full counts.
     """
     splits = {split: read_split(source, split, path) for split, path in files.items()}
     if official:
         check_counts(source, {split: len(rows) for split, rows in splits.items()})
-    prepared = {}
+    hold_out(source, splits, seed)
+    prepared, dropped = {}, Counter[str]()
     for split, rows in splits.items():
+        scorable = rows if split == "train" else [row for row in rows if source.schema.scorable(row)]
+        dropped[split] += len(rows) - len(scorable)
         limit = limit_train if split == "train" else limit_evaluation
-        kept = limit_rows(rows, limit, f"{source.name}/{split}/{seed}")
+        kept = limit_rows(source.schema.regroup(scorable), limit, f"{source.name}/{split}/{seed}")
+        if not kept:
+            raise PreftuneError(
+                f"the split {split} of {source.name} has no usable row: use a file with more rows."
+            )
         prepared[split] = Dataset.from_list(kept, features=source.schema.features)
-    return DatasetDict(prepared)
+    return DatasetDict(prepared), +dropped

@@ -1,7 +1,7 @@
 """Columns of each kind of data set, as the hub names them, and the check of one raw row against them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasets import Features, List, Value
@@ -19,7 +19,9 @@ class Schema:
     """Columns with their types; the label's column and values; the column (if any) that must not repeat in
     a split.
 
-    `labels` maps a row to the labels that it allows, `convert` rewrites other encodings of the same data set.
+    `labels` maps a row to the labels that it allows, `convert` rewrites other encodings of the same data set, `scorable` says
+    whether a row asks anything (other rows are left out of every split but train), and `regroup` makes rows of the columns
+    `regrouped` from all the rows of a split.
     """
 
     columns: Mapping[str, Any]
@@ -27,11 +29,14 @@ class Schema:
     labels: Callable[[Row], tuple[Any, ...]] = lambda row: ()
     identifier: str | None = None
     convert: Callable[[Row], Row] = lambda row: row
+    scorable: Callable[[Row], bool] = lambda row: True
+    regroup: Callable[[list[Row]], list[Row]] = lambda rows: rows
+    regrouped: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def features(self) -> Features:
         """Return the prepared features: `document` (split and source row) and the schema's columns."""
-        return Features({"document": TEXT, **self.columns})
+        return Features({"document": TEXT, **(self.regrouped or self.columns)})
 
 
 def _fixed(*labels: Any) -> Callable[[Row], tuple[Any, ...]]:
@@ -59,6 +64,27 @@ def _orca_texts(row: Row) -> Row:
     return {"prompt": row["question"], "chosen": row["chosen"], "rejected": row["rejected"]}
 
 
+def _answers_differ(row: Row) -> bool:
+    return bool(row["chosen"] != row["rejected"])
+
+
+def oppose_hypotheses(rows: list[Row]) -> list[Row]:
+    """Return one row for each premise of NLI rows that has an entailed and a contradicted hypothesis (the first of each)."""
+    premises: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        premises.setdefault(row["premise"], {}).setdefault(row["label"], row)
+    return [
+        {
+            "document": found[0]["document"],
+            "passage": premise,
+            "supported": found[0]["hypothesis"],
+            "contradicted": found[2]["hypothesis"],
+        }
+        for premise, found in premises.items()
+        if {0, 2} <= set(found)
+    ]
+
+
 def _boolq_label(row: Row) -> Row:
     # The stand-alone data set holds a truth value `answer`, SuperGLUE's copy the number `label`.
     return row | {"label": int(row["answer"])} if "label" not in row and "answer" in row else row
@@ -73,14 +99,22 @@ def _glue(*texts: str, labels: int = 2) -> Schema:
     return Schema(columns, "label", _fixed(*range(labels)), "idx")
 
 
-PAIRS = Schema({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}, convert=_pair_texts)
+PAIRS = Schema(
+    {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}, convert=_pair_texts, scorable=_answers_differ
+)
+NLI = _glue("premise", "hypothesis", labels=3)
 SCHEMAS: dict[str, Schema] = {
     "sentence": _glue("sentence"),
     "sentence-pair": _glue("sentence1", "sentence2"),
     "sentence-pair-entailment": _glue("sentence1", "sentence2"),
     "question-pair": _glue("question1", "question2"),
     "question-sentence": _glue("question", "sentence"),
-    "premise-hypothesis": _glue("premise", "hypothesis", labels=3),
+    "premise-hypothesis": NLI,
+    "passage-contradiction": replace(
+        NLI,
+        regroup=oppose_hypotheses,
+        regrouped={"passage": TEXT, "supported": TEXT, "contradicted": TEXT},
+    ),
     # The labels of STS-B are real numbers; an empty range means: check_row tests 0 <= label <= 5.
     "similarity": Schema(
         {"sentence1": TEXT, "sentence2": TEXT, "label": REAL, "idx": WHOLE}, "label", identifier="idx"
@@ -120,7 +154,9 @@ SCHEMAS: dict[str, Schema] = {
         {"id": TEXT, "context": TEXT, "question": TEXT, "answers": {"text": TEXTS}}, identifier="id"
     ),
     "ultrafeedback": PAIRS,
-    "orca": Schema(PAIRS.columns, convert=_orca_texts),
+    "orca": replace(PAIRS, convert=_orca_texts),
+    "gsm8k": Schema({"question": TEXT, "answer": TEXT}),
+    "truthfulqa-mc1": Schema({"question": TEXT, "mc1_targets": {"choices": TEXTS, "labels": List(WHOLE)}}),
     "dialogues": Schema({"prompt": TEXT, "response": TEXT}),
 }
 

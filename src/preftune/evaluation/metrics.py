@@ -1,7 +1,8 @@
 """Metrics of a task from its table of candidates, and from nothing else.
 
 The table holds one row per candidate of each document (see `preftune.evaluation.scoring`). The log score is
-the mean log-probability per answer token, the reward score the reward head's value; the best candidate is the
+the mean log-probability per answer token, the reward score the reward head's value, the implicit score DPO's
+log pi - log pi_ref of the whole answer; the best candidate is the
 prediction, and a tie goes to the first candidate and is counted. Source: Hadji-Kyriacou and Arandjelovic
 (2024), arXiv 2405.20053.
 """
@@ -19,6 +20,7 @@ from preftune.errors import PreftuneError
 
 CORRELATIONS = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
 POSITIVE_LABEL = "yes"
+SCORES = ("log", "implicit", "reward")
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class Predictions:
 
 
 def candidate_scores(table: pd.DataFrame, score: str) -> pd.Series:
-    """The score of each row: `log` is log_probability / tokens, `reward` the reward."""
+    """The score of each row: `log` is log_probability / tokens, `reward` the reward, `implicit` the log_ratio."""
     if score == "log":
         return table["log_probability"] / table["tokens"]
-    return table["reward"]
+    return table["log_ratio" if score == "implicit" else "reward"]
 
 
 def predict(table: pd.DataFrame, score: str) -> Predictions:
-    """The best candidate of every document under `score` (`log` or `reward`)."""
+    """The best candidate of every document under `score` (one of `SCORES`)."""
     scores = candidate_scores(table, score)
     if scores.isna().any():
         document = table.loc[scores.isna(), "document"].iloc[0]

@@ -1,12 +1,14 @@
 """Scores of every candidate of every question: log-probability and reward from one forward pass."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from datasets import load_from_disk
+from torch import Tensor
 
 from preftune.data.chat import encode_completion, encode_prompt
 from preftune.data.tasks.base import Question, Task
@@ -17,7 +19,7 @@ from preftune.training.trees import Tree, fit_to_context
 
 
 def read_questions(task: Task, folders: Sequence[Path], limit: int | None) -> list[Question]:
-    """The first `limit` questions of the task's split; its folder is the one named as its data set."""
+    """The first `limit` questions of the task in its split; its folder is the one named as its data set."""
     folder = next((folder for folder in folders if Path(folder).name == task.dataset), None)
     if folder is None:
         raise PreftuneError(
@@ -34,9 +36,7 @@ def read_questions(task: Task, folders: Sequence[Path], limit: int | None) -> li
             f"{folder} has no split '{task.split}', which task {task.name} is scored on; "
             f"it has {', '.join(splits)}."
         )
-    rows = splits[task.split]
-    count = len(rows) if limit is None else min(limit, len(rows))
-    return [task.question(rows[i], i) for i in range(count)]
+    return task.questions(splits[task.split], limit)
 
 
 def encode_question(model: PreferenceModel, question: Question) -> Tree:
@@ -60,30 +60,42 @@ def encode_questions(
     return fit_to_context(trees, model.reader.context, long)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """The candidates of a task's questions: their table, and where asked for the states that reward heads read.
+
+    table: one row a candidate, in order: document, candidate (index), label (its text), log_probability (sum over the
+        answer's tokens without `<|im_end|>`, nats), tokens (their number), end_log_probability (of `<|im_end|>`), reward
+        (NaN without head), is_gold, gold (the gold value of a regression task, else the gold label).
+    states: [candidates, width], or None.
+    """
+
+    table: pd.DataFrame
+    states: Tensor | None
+
+
 def score_questions(
     model: PreferenceModel,
     questions: Sequence[Question],
     trees: Sequence[Tree],
     tokens_per_pass: int | None = None,
     description: str = "scoring",
-) -> pd.DataFrame:
-    """The candidate table of `questions`, encoded as `trees`: one row a candidate, in order.
-
-    Columns: document, candidate (index), label (its text), log_probability (sum over the answer's tokens
-    without `<|im_end|>`, nats), tokens (their number), reward (NaN without head), is_gold, gold (the gold
-    value of a regression task, else the gold label).
-    """
+    states: bool = False,
+) -> Scored:
+    """Every candidate of `questions`, encoded as `trees`."""
     scores = score_trees(
-        model, trees, tokens_per_pass=tokens_per_pass, skip_last=True, description=description
+        model, trees, tokens_per_pass=tokens_per_pass, states=states, description=description
     )
     table = pd.DataFrame(
         [_record(question, index) for question in questions for index in range(len(question.candidates))]
     )
-    table.insert(3, "log_probability", scores.log_probabilities)
-    table.insert(4, "tokens", scores.tokens)
+    ends = scores.last_log_probabilities
+    table.insert(3, "log_probability", scores.log_probabilities - ends)
+    table.insert(4, "tokens", scores.tokens - 1)
+    table.insert(5, "end_log_probability", ends)
     (rewards,) = scores.rewards.values() or (np.full(len(table), np.nan),)
-    table.insert(5, "reward", rewards.astype(float))
-    return table
+    table.insert(6, "reward", rewards.astype(float))
+    return Scored(table, scores.states)
 
 
 def _record(question: Question, index: int) -> dict[str, object]:

@@ -49,7 +49,7 @@ def _has_score(store: ScoreStore, system: System, seed: int, task: str) -> bool:
     metrics = store.read(system.run, seed, task).get("metrics")
     if not isinstance(metrics, dict):
         raise PreftuneError(f"{store.path(system.run, seed, task)} has no `metrics`: {REMEDY}.")
-    return system.score in metrics
+    return bool(metrics.get(system.score))
 
 
 def chance_level(store: ScoreStore, run: str, task: str) -> float:

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from preftune.settings import FigureSettings, Settings
+from preftune.settings.base import Settings
+from preftune.settings.report import FigureSettings
+from preftune.tables.settings import RunFacts
 
 
 class LabelledFigureSettings(FigureSettings):
@@ -34,7 +36,7 @@ class System(Settings):
     """One scored system: a run read by one of its scores."""
 
     run: str
-    score: Literal["log", "reward"]
+    score: Literal["log", "reward", "implicit"]
     label: str
 
 
@@ -47,6 +49,51 @@ class TaskScoreSettings(FigureSettings):
             System(run="sft", score="log", label="SFT (log)"),
             System(run="dph-joint", score="log", label="aligned (log)"),
             System(run="dph-joint", score="reward", label="aligned (reward)"),
+            System(run="dph-joint", score="implicit", label="aligned (implicit)"),
+        ),
+        strict=False,
+        min_length=1,
+    )
+
+
+class PairFigureSettings(LabelledFigureSettings):
+    """The runs whose rewards of held-out pairs are drawn, a panel each."""
+
+    shown: tuple[str, ...] = Field(
+        default=("dph-joint", "dph-contrastive", "dph-only", "dph-frozen", "linear-probe", "bradley-terry"),
+        strict=False,
+        min_length=1,
+        max_length=9,
+    )
+
+
+class NoiseFigureSettings(FigureSettings):
+    """Settings of the alignment runs, from which the loss, epsilon and flipped share of each frozen run are read."""
+
+    settings: dict[str, RunFacts] = Field(default_factory=dict)
+
+
+class CostFigureSettings(LabelledFigureSettings):
+    """The systems that are held against the SFT model, and the tasks of the preference mix."""
+
+    shown: tuple[str, ...] = Field(
+        default=("dph-joint", "dpo-only", "dph-only", "dph-frozen"), strict=False, min_length=1
+    )
+    mix_tasks: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class DriftFigureSettings(FigureSettings):
+    """The systems of the chart of accuracy against divergence, each read by the score that its training shapes."""
+
+    systems: tuple[System, ...] = Field(
+        default=(
+            System(run="sft", score="log", label="SFT (log)"),
+            System(run="sft-chosen", score="log", label="SFT on preferred answers (log)"),
+            System(run="dpo-only", score="implicit", label="DPO only (implicit)"),
+            System(run="dph-joint", score="reward", label="DPH and DPO (reward)"),
+            System(run="dph-contrastive", score="reward", label="DPH contrastive and DPO (reward)"),
+            System(run="dph-only", score="reward", label="DPH only (reward)"),
+            System(run="dph-frozen", score="reward", label="DPH, frozen model (reward)"),
         ),
         strict=False,
         min_length=1,
@@ -79,3 +126,11 @@ class ReportSettings(Settings):
     scale: str
     data: str
     gallery_images: int = Field(default=12, ge=0, le=60)
+
+
+class MarginFigureSettings(LabelledFigureSettings):
+    """Label smoothings whose gradients are drawn, and the settings of the alignment runs, which name each run's cap."""
+
+    epsilons: tuple[float, ...] = Field(default=(0.0, 0.05, 0.1, 0.2), strict=False, min_length=1, max_length=5)
+    pooler: str = Field(default="swiglu_bert", description="runs with other poolers are left out")
+    settings: dict[str, RunFacts] = Field(default_factory=dict)

@@ -29,7 +29,7 @@ REWARD_PANELS = ("chosen_reward", "rejected_reward", "margin", "accuracy")
 LOSS_PANELS = {
     "loss": ("alignment loss, total", "loss (nats per pair)"),
     "dph_loss": ("DPH term", "loss (nats per pair)"),
-    "dpo_loss": ("DPO term", "loss (nats per pair)"),
+    "policy_loss": ("policy term", "loss (nats per pair)"),
 }
 READING_AID = (
     "Reading aid: margin and accuracy should rise and the loss fall; chosen and rejected may both fall, "

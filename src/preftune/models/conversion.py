@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.settings import ModelSource
+from preftune.settings.sources import ModelSource
 
 
 def convert_model(source: ModelSource, fetched: Path, output: Path) -> None:

@@ -9,8 +9,9 @@ from torch import nn
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
+from preftune.models.freezing import Level, freeze_weights
 from preftune.models.language import load_language_model
-from preftune.settings import LoraSettings
+from preftune.settings.training import LoraSettings
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -20,20 +21,40 @@ def is_adapter(folder: Path) -> bool:
     return (Path(folder) / ADAPTER_CONFIG).is_file()
 
 
-def new_policy(
-    base: Path, lora: LoraSettings | None, seed: int, device: torch.device | str, dtype: torch.dtype
+def start_policy(
+    checkpoint: Path,
+    base: Path | None,
+    freeze: Level,
+    lora: LoraSettings | None,
+    seed: int,
+    device: torch.device | str,
+    dtype: torch.dtype,
 ) -> tuple[nn.Module, Any]:
-    """The base model made trainable, with its tokenizer: a fresh LoRA adapter on frozen weights, or every
-    weight.
+    """A checkpoint made ready to train as `freeze` says, with its tokenizer; it computes what the checkpoint computes.
 
-    Weights that train are fp32 (master weights) whatever `dtype` is; frozen ones are of `dtype`. LoRA's A matrices are
-    drawn from torch's global generator after it is seeded with `seed`; B is zero, so the new policy computes what the
-    base model computes.
+    An adapter checkpoint goes on with its own adapter (lora), stays as it is (model), or is added into the weights that
+    train. A whole model gets a fresh adapter for lora, whose A matrices are drawn from torch's global generator after it
+    is seeded with `seed`; B is zero. Weights that train are fp32 (master weights) whatever `dtype` is.
+
+    Raises:
+        PreftuneError: the checkpoint cannot be loaded, or `lora` does not fit it.
     """
-    stored = torch.float32 if lora is None else dtype
-    model, tokenizer = load_language_model(base, torch.device(device), stored)
-    if lora is None:
-        return model.requires_grad_(True).train(), tokenizer
+    if freeze == "model":
+        return load_policy(checkpoint, base, device, dtype)
+    if freeze == "lora" and is_adapter(checkpoint):
+        return load_policy(checkpoint, base, device, dtype, trainable=True)
+    stored = dtype if freeze == "lora" else torch.float32
+    model, tokenizer = load_policy(checkpoint, base, device, stored)
+    if isinstance(model, PeftModel):
+        model = model.merge_and_unload()  # type: ignore[operator]
+    if freeze == "lora":
+        model = _add_adapter(model, lora or LoraSettings(), seed, checkpoint)
+    else:
+        freeze_weights(model, freeze)
+    return model.train(), tokenizer
+
+
+def _add_adapter(model: Any, lora: LoraSettings, seed: int, checkpoint: Path) -> PeftModel:
     torch.manual_seed(seed)
     config = LoraConfig(
         r=lora.rank,
@@ -43,10 +64,10 @@ def new_policy(
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config).train(), tokenizer
+        return get_peft_model(model, config)  # type: ignore[return-value]
     except ValueError as error:
         raise PreftuneError(
-            f"LoRA targets {list(lora.targets)} do not fit {base} ({error}); name its linear layers in "
+            f"LoRA targets {list(lora.targets)} do not fit {checkpoint} ({error}); name its linear layers in "
             "lora.targets."
         ) from error
 
@@ -58,18 +79,20 @@ def load_policy(
     dtype: torch.dtype = torch.float32,
     trainable: bool = False,
 ) -> tuple[nn.Module, Any]:
-    """Load an adapter on `base`, or a whole model, with its tokenizer.
+    """Load a whole model, or an adapter on `base` (None: on the folder that the adapter names), with its tokenizer.
 
     Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains
     whole, in fp32 whatever `dtype` is.
     """
+    folder = Path(folder)
     if not is_adapter(folder):
         stored = torch.float32 if trainable else dtype
         model, tokenizer = load_language_model(folder, torch.device(device), stored)
         return model.requires_grad_(trainable).train(trainable), tokenizer
-    if base is None:
+    base = base or Path(str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")))
+    if not base.is_dir():
         raise PreftuneError(
-            f"{folder} is an adapter without its base model; give the base model's folder as well."
+            f"{folder} is an adapter without its base model ({base} is no folder); give the base model's folder as well."
         )
     model, tokenizer = load_language_model(base, torch.device(device), dtype)
     try:

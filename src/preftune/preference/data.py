@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 
 from preftune.errors import PreftuneError
 from preftune.training.trees import Tree
@@ -17,19 +17,22 @@ PAIR_COLUMNS = ("example_id", "prompt_ids", "chosen_ids", "rejected_ids")
 
 def read_completions(folder: Path) -> list[Tree]:
     """The rows of an SFT mix, one branch each: the answer with its `<|im_end|>`."""
-    return _read_mix(folder, SFT_COLUMNS)
+    return _trees(_open_mix(folder, SFT_COLUMNS), SFT_COLUMNS)
 
 
 def read_pairs(folder: Path) -> list[Tree]:
     """The rows of a preference mix, two branches each: the preferred answer, then the dispreferred one.
 
     Raises:
-        PreftuneError: both answers of a pair are equal, so that it says nothing.
+        PreftuneError: both answers of a pair are equal, so that it says nothing, and its column `faithful_bug` (if any) does
+            not say that this is on purpose.
     """
-    pairs = _read_mix(folder, PAIR_COLUMNS)
-    for pair in pairs:
+    rows = _open_mix(folder, PAIR_COLUMNS)
+    pairs = _trees(rows, PAIR_COLUMNS)
+    faithful_bugs = rows["faithful_bug"] if "faithful_bug" in rows.column_names else [False] * len(pairs)
+    for pair, faithful_bug in zip(pairs, faithful_bugs, strict=True):
         chosen, rejected = pair.branches
-        if list(chosen) == list(rejected):
+        if list(chosen) == list(rejected) and not faithful_bug:
             raise PreftuneError(
                 f"{folder}: pair {pair.name} has two equal answers; drop this row, or prepare the mix again."
             )
@@ -50,8 +53,8 @@ def hash_trees(trees: Iterable[Tree]) -> str:
     return digest.hexdigest()
 
 
-def _read_mix(folder: Path, columns: Sequence[str]) -> list[Tree]:
-    """Rows of a folder; columns: the name, the prompt, then a branch each."""
+def _open_mix(folder: Path, columns: Sequence[str]) -> Dataset:
+    """The rows of a folder that has these columns."""
     try:
         rows = load_from_disk(str(folder))
     except (FileNotFoundError, ValueError) as error:
@@ -63,6 +66,11 @@ def _read_mix(folder: Path, columns: Sequence[str]) -> list[Tree]:
         raise PreftuneError(f"{folder} lacks the columns {', '.join(missing)}; prepare this mix again.")
     if not len(rows):
         raise PreftuneError(f"{folder} holds no rows; raise its max_tokens or its number of examples.")
+    return rows
+
+
+def _trees(rows: Dataset, columns: Sequence[str]) -> list[Tree]:
+    """Rows as trees; columns: the name, the prompt, then a branch each."""
     return [_tree(row, columns) for row in rows.select_columns(list(columns))]
 
 

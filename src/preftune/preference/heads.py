@@ -29,12 +29,17 @@ class PreferenceOutput:
     token_log_probabilities: log p of every branch token given its path, nats, fp32 [tokens]; None where not asked for.
     greedy: whether each token is the most likely one [tokens]; None where not asked for.
     rewards: by head name, fp32 [branches]; empty for a model without heads.
+    states: what the heads read, the state after the final norm at each branch's last `<|im_end|>` [branches, width]; None
+        where it was neither asked for nor needed.
+    hidden: states after the final norm of every position of the layout [rows * seq, width].
     """
 
     layout: Layout
     token_log_probabilities: Tensor | None
     greedy: Tensor | None
     rewards: Mapping[str, Tensor]
+    states: Tensor | None
+    hidden: Tensor
 
     @property
     def log_probabilities(self) -> Tensor:
@@ -56,7 +61,8 @@ class PreferenceModel(nn.Module):
         self.language_model = language_model
         self.tokenizer = tokenizer
         self.head = head
-        _check_width(self.causal_lm.config, head)
+        if head is not None:
+            _check_fit(head.config, self.causal_lm.config.hidden_size, tokenizer)
         self.reader = TreeReader(self.causal_lm)
 
     @classmethod
@@ -69,11 +75,8 @@ class PreferenceModel(nn.Module):
         dropout: float = 0.0,
     ) -> "PreferenceModel":
         """Attach new heads: N(0, 0.02^2) weights from torch's global generator, zero biases."""
-        config = _unwrapped(language_model).config
-        width = config.hidden_size
-        # Models that name no inner width (GPT-2) use four times the width, their own default.
-        inner_width = getattr(config, "intermediate_size", None) or 4 * width
-        head = RewardHead(HeadConfig(pooler, width, inner_width, marker_id(tokenizer), tuple(names), dropout))
+        shape = head_shape(_unwrapped(language_model).config, tokenizer)
+        head = RewardHead(HeadConfig(pooler, **shape, names=tuple(names), dropout=dropout))
         return cls(language_model, tokenizer, head.to(next(language_model.parameters()).device))
 
     @classmethod
@@ -85,10 +88,20 @@ class PreferenceModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         trainable: bool = False,
     ) -> "PreferenceModel":
-        """Load a checkpoint folder (adapter on `base`, or whole model) with its heads, if it has any."""
+        """Load a checkpoint folder with its heads, if it has any, on top of a whole model or of an adapter.
+
+        Args:
+            base: the adapter's base model; None: the folder that the adapter names itself.
+            trainable: whether the language model's weights are held as training holds them (see `load_policy`).
+        """
         language_model, tokenizer = load_policy(folder, base, device, dtype, trainable)
         head = load_head(Path(folder)).to(device) if (Path(folder) / HEAD_CONFIG).exists() else None
         return cls(language_model, tokenizer, head).train(trainable)
+
+    def merge_adapter(self) -> None:
+        """Add the adapter into the weights that it adapts: an ordinary whole model is left."""
+        if self.causal_lm is not self.language_model:
+            self.language_model = self.language_model.merge_and_unload()
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the adapter or the whole model, and the heads beside it."""
@@ -109,28 +122,29 @@ class PreferenceModel(nn.Module):
         self,
         trees: Sequence[Tree],
         log_probabilities: bool = True,
-        skip_last: bool = False,
         greedy: bool = False,
+        states: bool = False,
     ) -> PreferenceOutput:
         """Log-probabilities of every branch token and rewards of every branch; each prompt is read once.
 
         Args:
             trees: prompts with their branches; with heads every branch must hold `<|im_end|>`.
             log_probabilities: false leaves the language-model head out.
-            skip_last: the last token of each branch is not scored (a log score leaves `<|im_end|>` out).
             greedy: whether each token is the most likely one is wanted too.
+            states: whether the states that heads read are wanted, although the model may have none.
 
         Raises:
-            PreftuneError: the model has heads and a branch holds no `<|im_end|>`, or a tree exceeds the context.
+            PreftuneError: a state is read and a branch holds no `<|im_end|>`, or a tree exceeds the context.
         """
-        marker = None if self.head is None else self.head.config.marker_id
-        layout = self.reader.layout(trees, marker, skip_last)
-        states = self.reader.states(layout)
+        reads = states or self.head is not None
+        layout = self.reader.layout(trees, marker_id(self.tokenizer) if reads else None)
+        hidden = self.reader.states(layout)
         logps = is_greedy = None
         if log_probabilities:
-            logps, is_greedy = self.reader.log_probabilities(states, layout, greedy)
-        rewards = {} if self.head is None else self.head(states[layout.markers])
-        return PreferenceOutput(layout, logps, is_greedy, rewards)
+            logps, is_greedy = self.reader.log_probabilities(hidden, layout, greedy)
+        pooled = hidden[layout.markers] if reads else None
+        rewards = {} if self.head is None else self.head(pooled)
+        return PreferenceOutput(layout, logps, is_greedy, rewards, pooled, hidden)
 
     def rewards(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], name: str | None = None
@@ -162,11 +176,24 @@ class PreferenceModel(nn.Module):
         return Tree(name, prompt, (encode_completion(self.tokenizer, conversation[-1]["content"]),))
 
 
-def _check_width(config: Any, head: RewardHead | None) -> None:
-    if head is not None and head.config.width != config.hidden_size:
+def head_shape(config: Any, tokenizer: Any) -> dict[str, int]:
+    """What a head must know of its language model: width, inner_width of the SwiGLU poolers, marker_id."""
+    width = config.hidden_size
+    # Models that name no inner width (GPT-2) use four times the width, their own default.
+    inner_width = getattr(config, "intermediate_size", None) or 4 * width
+    return {"width": width, "inner_width": inner_width, "marker_id": marker_id(tokenizer)}
+
+
+def _check_fit(config: HeadConfig, width: int, tokenizer: Any) -> None:
+    if config.width != width:
         raise PreftuneError(
-            f"the reward head was saved for hidden size {head.config.width} but the language model's is "
-            f"{config.hidden_size}; load it with the base model that it was trained on"
+            f"the reward head was saved for hidden size {config.width} but the language model's is "
+            f"{width}; load it with the base model that it was trained on"
+        )
+    if config.marker_id != marker_id(tokenizer):
+        raise PreftuneError(
+            f"the reward head reads at token {config.marker_id} but this tokenizer's <|im_end|> is {marker_id(tokenizer)}; "
+            "load the head with the tokenizer that it was trained with"
         )
 
 

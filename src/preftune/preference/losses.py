@@ -4,12 +4,10 @@ Each function maps tensors `[pairs]` to one scalar, the mean over the pairs, in 
 and whatever autocast is active. Rewards and log-probabilities are in nats.
 """
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor
 
-from preftune.errors import PreftuneError
+from preftune.preference.checks import check_beta, check_label_smoothing, check_pairs
 
 
 def separable_dph_loss(
@@ -34,7 +32,8 @@ def separable_dph_loss(
 
     Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053, the separable loss.
     """
-    _check("separable DPH loss", label_smoothing, chosen_rewards, rejected_rewards)
+    check_label_smoothing("separable DPH loss", label_smoothing)
+    check_pairs("separable DPH loss", chosen_rewards, rejected_rewards)
     chosen, rejected = chosen_rewards.float(), rejected_rewards.float()
     return (_smoothed(chosen, label_smoothing) + _smoothed(-rejected, label_smoothing)).mean()
 
@@ -49,7 +48,8 @@ def contrastive_dph_loss(
     Convex and flat along (1, 1); minimum H(eps) wherever r_w - r_l = log((1-eps)/eps).
     Arguments, result, errors and source as `separable_dph_loss`; the paper's contrastive loss.
     """
-    _check("contrastive DPH loss", label_smoothing, chosen_rewards, rejected_rewards)
+    check_label_smoothing("contrastive DPH loss", label_smoothing)
+    check_pairs("contrastive DPH loss", chosen_rewards, rejected_rewards)
     return _smoothed(chosen_rewards.float() - rejected_rewards.float(), label_smoothing).mean()
 
 
@@ -83,9 +83,9 @@ def dpo_loss(
     DPO.
     """
     tensors = (policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
-    _check("DPO loss", label_smoothing, *tensors)
-    if not (beta > 0 and math.isfinite(beta)):
-        raise PreftuneError(f"DPO loss: beta is {beta} but must be above 0; set beta, for example, to 0.1")
+    check_label_smoothing("DPO loss", label_smoothing)
+    check_pairs("DPO loss", *tensors)
+    check_beta("DPO loss", beta)
     policy_ratio = policy_chosen_logps.float() - policy_rejected_logps.float()
     reference_ratio = reference_chosen_logps.float() - reference_rejected_logps.float()
     return _smoothed(beta * (policy_ratio - reference_ratio), label_smoothing).mean()
@@ -94,16 +94,3 @@ def dpo_loss(
 def _smoothed(margins: Tensor, label_smoothing: float) -> Tensor:
     """Binary cross-entropy of logits `[pairs]` with the soft target 1 - eps, per pair."""
     return -(1 - label_smoothing) * F.logsigmoid(margins) - label_smoothing * F.logsigmoid(-margins)
-
-
-def _check(name: str, label_smoothing: float, *tensors: Tensor) -> None:
-    if not 0 <= label_smoothing < 0.5:
-        raise PreftuneError(
-            f"{name}: label_smoothing is {label_smoothing} but must be at least 0 and below 0.5; "
-            "set it to 0.1"
-        )
-    shapes = [tuple(tensor.shape) for tensor in tensors]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
-        raise PreftuneError(
-            f"{name}: the inputs have shapes {shapes}; pass non-empty vectors of one length [pairs]"
-        )

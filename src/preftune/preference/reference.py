@@ -1,7 +1,8 @@
-"""Log-probabilities of preference pairs under the frozen reference model, computed once and kept.
+"""What the frozen SFT model says of preference pairs, computed once and kept: log-probabilities and, for runs that train
+a head alone, the states that it reads.
 
-The table is keyed by content: the model's files, the token ids of the pairs (and with them the template), and the
-precision. DPO, joint DPH and every sweep over them from one SFT checkpoint share it.
+Both are keyed by content: the model's files, the token ids of the pairs (and with them the template), and the
+precision. DPO, joint DPH and every sweep over them from one SFT checkpoint share them.
 """
 
 import hashlib
@@ -9,18 +10,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.preference.heads import PreferenceModel
+from preftune.preference.frozen import CachedPairs
 from preftune.preference.scoring import score_trees
 from preftune.training.trees import Tree
 
+if TYPE_CHECKING:
+    from preftune.preference.heads import PreferenceModel
+
 LOGPS_FILE = "logps.parquet"
+STATES_FILE = "states.safetensors"
 KEY_FILE = "reference.json"
 
 
@@ -44,17 +51,22 @@ class ReferenceKey:
 
 
 def reference_table(
-    model: PreferenceModel, pairs: Sequence[Tree], tokens_per_pass: int | None = None
-) -> pd.DataFrame:
-    """One row a pair, in order: example_id, chosen_logp, rejected_logp, chosen_tokens, rejected_tokens.
+    model: "PreferenceModel", pairs: Sequence[Tree], tokens_per_pass: int | None = None, states: bool = False
+) -> tuple[pd.DataFrame, Tensor | None]:
+    """One row a pair, in order: example_id, chosen_logp, rejected_logp, chosen_tokens, rejected_tokens; and where asked
+    for the states that heads read [pairs, 2, width].
 
     Log-probabilities are sums over the answer and its `<|im_end|>`, in nats, in eval mode.
     """
     scores = score_trees(
-        model, pairs, tokens_per_pass=tokens_per_pass, description="reference log-probabilities"
+        model,
+        pairs,
+        tokens_per_pass=tokens_per_pass,
+        states=states,
+        description="reference log-probabilities",
     )
     chosen, rejected = slice(0, None, 2), slice(1, None, 2)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "example_id": [pair.name for pair in pairs],
             "chosen_logp": scores.log_probabilities[chosen],
@@ -63,13 +75,18 @@ def reference_table(
             "rejected_tokens": scores.tokens[rejected],
         }
     )
+    return table, None if scores.states is None else scores.states.unflatten(0, (-1, 2))
 
 
-def write_reference(table: pd.DataFrame, key: ReferenceKey, folder: Path) -> None:
-    """Write the table and its key."""
+def write_reference(
+    table: pd.DataFrame, states: Tensor | None, key: ReferenceKey, head: dict[str, int], folder: Path
+) -> None:
+    """Write the table, its key, and the states with the shape of a `head` that would read them."""
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / LOGPS_FILE, index=False)
-    write_json(folder / KEY_FILE, {"version": 1, "digest": key.digest, **asdict(key)})
+    if states is not None:
+        save_file({"states": states.contiguous()}, folder / STATES_FILE)
+    write_json(folder / KEY_FILE, {"version": 1, "digest": key.digest, **asdict(key), "head": head})
 
 
 def read_reference(folder: Path, key: ReferenceKey) -> Tensor:
@@ -77,16 +94,31 @@ def read_reference(folder: Path, key: ReferenceKey) -> Tensor:
 
     `key.dtype` is not compared: a policy with fp32 weights may have a reference in bfloat16.
     """
+    table, _ = _read(folder, base=key.base, model=key.model, data=key.data)
+    return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
+
+
+def read_states(folder: Path, model: str) -> tuple[CachedPairs, dict[str, int]]:
+    """The pairs' states, if they are of the SFT checkpoint with this hash, and the shape of a head for them."""
+    table, stored = _read(folder, model=model)
+    path = Path(folder) / STATES_FILE
+    if not path.is_file():
+        raise PreftuneError(f"{path} does not exist; run compute_reference with states: true.")
+    tokens = (table["chosen_tokens"] + table["rejected_tokens"]).tolist()
+    return CachedPairs(tuple(table["example_id"]), tuple(tokens), load_file(path)["states"]), stored["head"]
+
+
+def _read(folder: Path, **wanted: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table and what is written about it; `wanted` are the parts of its key that must be so."""
     path = Path(folder) / LOGPS_FILE
     if not path.is_file():
         raise PreftuneError(f"{path} does not exist; run compute_reference on the same preference mix.")
     stored = read_json(Path(folder) / KEY_FILE)
     names = {"base": "base model", "model": "SFT checkpoint", "data": "preference mix"}
-    for part, name in names.items():
-        if stored.get(part) != getattr(key, part):
+    for part, value in wanted.items():
+        if stored.get(part) != value:
             raise PreftuneError(
-                f"{folder} holds log-probabilities of another {name} ({part} {str(stored.get(part))[:12]}, not "
-                f"{getattr(key, part)[:12]}); run compute_reference with the inputs of this run."
+                f"{folder} holds log-probabilities of another {names[part]} ({part} {str(stored.get(part))[:12]}, not "
+                f"{value[:12]}); run compute_reference with the inputs of this run."
             )
-    table = pd.read_parquet(path)
-    return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
+    return pd.read_parquet(path), stored

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 class BranchScores:
     """Of every branch of every tree, in order.
 
-    log_probabilities: sum over its scored tokens, nats, float64 [branches]; NaN where not asked for.
-    tokens: number of its scored tokens [branches].
-    greedy: whether every scored token is the most likely one [branches]; all false where not asked for.
+    log_probabilities: sum over its tokens, nats, float64 [branches]; NaN where not asked for.
+    last_log_probabilities: of its last token alone, which is `<|im_end|>` for an answer [branches]; NaN likewise.
+    tokens: number of its tokens [branches].
+    greedy: whether every token is the most likely one [branches]; all false where not asked for.
     rewards: by head name, float32 [branches]; empty for a model without heads.
+    states: what the heads read, as the model computes it [branches, width]; None where not asked for.
     """
 
     log_probabilities: np.ndarray
+    last_log_probabilities: np.ndarray
     tokens: np.ndarray
     greedy: np.ndarray
     rewards: Mapping[str, np.ndarray]
+    states: torch.Tensor | None
 
 
 @torch.no_grad()
@@ -38,35 +42,41 @@ def score_trees(
     *,
     tokens_per_pass: int | None = None,
     log_probabilities: bool = True,
-    skip_last: bool = False,
     greedy: bool = False,
+    states: bool = False,
     description: str = "scoring",
 ) -> BranchScores:
     """Score every branch, in eval mode whatever the model's mode is before and after.
 
     Args:
         tokens_per_pass: positions of one forward pass (None: by device); the scores do not depend on it.
-        log_probabilities, skip_last, greedy: as in `PreferenceModel.forward`.
+        log_probabilities, greedy, states: as in `PreferenceModel.forward`.
     """
     training = model.training
     model.eval()
     starts = np.cumsum([0, *(len(tree.branches) for tree in trees)])
     scores = BranchScores(
         log_probabilities=np.full(starts[-1], np.nan),
-        tokens=np.array([len(branch) - skip_last for tree in trees for branch in tree.branches]),
+        last_log_probabilities=np.full(starts[-1], np.nan),
+        tokens=np.array([len(branch) for tree in trees for branch in tree.branches]),
         greedy=np.zeros(starts[-1], dtype=bool),
         rewards={
             name: np.empty(starts[-1], dtype=np.float32)
             for name in (model.head.config.names if model.head else ())
         },
+        states=torch.empty(starts[-1], model.causal_lm.config.hidden_size) if states else None,
     )
     budget = tokens_per_pass or TOKENS_PER_PASS[model.device.type]
     try:
         for group in track(model.reader.split(trees, budget), description, unit="batch"):
             places = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-            output = model([trees[i] for i in group], log_probabilities, skip_last, greedy)
-            if log_probabilities:
+            output = model([trees[i] for i in group], log_probabilities, greedy, states)
+            if output.token_log_probabilities is not None:
                 scores.log_probabilities[places] = output.log_probabilities.double().cpu().numpy()
+                last = output.token_log_probabilities[output.layout.last_tokens]
+                scores.last_log_probabilities[places] = last.double().cpu().numpy()
+            if scores.states is not None and output.states is not None:
+                scores.states[torch.from_numpy(places)] = output.states.float().cpu()
             if output.greedy is not None:
                 misses = output.layout.sum_by_branch((~output.greedy).long())
                 scores.greedy[places] = (misses == 0).cpu().numpy()

@@ -18,6 +18,26 @@ FIGURES = {
             "Accuracy per task",
             "Look where an interval stays clear of the chance mark, and whether systems overlap.",
         ),
+        "reward_distributions": (
+            "Rewards of held-out pairs",
+            "The less the two histograms of a panel overlap, the better that head tells the answers apart.",
+        ),
+        "reliability": (
+            "Reliability of rewards",
+            "Marks on the diagonal: a difference of rewards is a probability; a flatter curve is overconfident.",
+        ),
+        "label_noise": (
+            "Label noise",
+            "See whether a larger epsilon keeps the accuracy up to a larger share of flipped pairs.",
+        ),
+        "alignment_cost": (
+            "What alignment costs",
+            "A system whose marks stay on the dashed lines left the language model as SFT made it.",
+        ),
+        "accuracy_against_kl": (
+            "Held-out accuracy against divergence",
+            "Up and to the left is better: pairs ranked well by a language model that stayed near SFT.",
+        ),
     },
     "context_peft": {
         "adaptors": (

@@ -10,7 +10,7 @@ import numpy as np
 from preftune.adapters.parameters import paper_parameter_table
 from preftune.stats.bootstrap import Array
 from preftune.stats.intervals import cell_interval
-from preftune.tables.cells import DERIVED, NOT_RUN, PAIRED, Cell, CellRecord
+from preftune.tables.cells import DERIVED, EXACT, NOT_RUN, PAIRED, Cell, CellRecord
 from preftune.tables.measures import Measure, combine, measure
 from preftune.tables.scores import ScoreStore
 
@@ -90,7 +90,7 @@ def record_cell(cell: Cell, measured: Measure | None, setting: Setting, missing:
     elif measured is not None:
         value = measured.value * unit.factor
         bounds, method = cell_interval(list(measured.per_seed.values()), measured.replicates)
-        if cell.metric == "lm_trainable_parameters":
+        if unit.name in EXACT:
             bounds, method = None, "exact"
         interval = None if bounds is None else (bounds[0] * unit.factor, bounds[1] * unit.factor)
         per_seed = {str(seed): one * unit.factor for seed, one in measured.per_seed.items()}

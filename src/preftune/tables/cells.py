@@ -34,7 +34,19 @@ SCORES = ("log", "reward", "implicit", "")
 PAIRED = ("difference", "CIDEr_difference", "ratio")
 DERIVED = ("average", "weighted_average", *PAIRED)
 TABLES = {
-    "dph": ("glue", "gpt4all", "race", "ablations"),
+    "dph": (
+        "glue",
+        "gpt4all",
+        "race",
+        "ablations",
+        "preferences",
+        "baselines",
+        "frozen_grid",
+        "alignment_cost",
+        "reasoning",
+        "gradients",
+        "overlap",
+    ),
     "context_peft": ("adaptors", "encoders", "parameters", "captions", "controls"),
 }
 NOT_RUN = "not run at this scale"
@@ -58,13 +70,26 @@ UNITS = {
     **dict.fromkeys(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"), PERCENT),
     "CIDEr_shuffled": PERCENT,
     "CIDEr_difference": PERCENT,
+    **dict.fromkeys(("abstention", "error_rate", "repetition", "ended"), PERCENT),
     "perplexity": Unit("perplexity", 1, 2),
+    "text_perplexity": Unit("perplexity", 1, 2),
+    "kl_per_token": Unit("nats a token", 1, 4),
+    "length_mean": Unit("tokens", 1, 1),
+    "training_seconds": Unit("seconds", 1, 0),
+    "steps": Unit("steps", 1, 0),
+    "forward_passes": Unit("forward passes", 1, 0),
+    "gradient_norm": Unit("gradient norm", 1, 4),
+    "questions": Unit("questions", 1, 0),
     "perplexity_blank": Unit("perplexity", 1, 2),
     "difference": Unit("perplexity", 1, 2),
     "ratio": Unit("ratio", 1, 2),
     "paper_parameters": Unit("parameters", 1, 0),
-    "lm_trainable_parameters": Unit("parameters", 1, 0),
+    **dict.fromkeys(
+        ("lm_trainable_parameters", "trainable_parameters", "extra_parameters"), Unit("parameters", 1, 0)
+    ),
 }
+# Counts: the same in every repetition, so without an interval.
+EXACT = ("parameters", "steps", "forward passes", "questions")
 
 
 @dataclass(frozen=True)

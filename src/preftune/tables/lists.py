@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from preftune.stats.bootstrap import Array
 from preftune.tables.assemble import Setting, build_records, record_cell
+from preftune.tables.averages import CHOICE_SUITES, mean_accuracy, own_scores, suite_tasks
 from preftune.tables.cells import Cell, CellRecord
-from preftune.tables.measures import Measure, combine, measure_correctness
 from preftune.tables.scores import ScoreStore
 
 CAPTION_METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -21,43 +18,16 @@ def ablation_records(runs: Sequence[str], store: ScoreStore, setting: Setting) -
     """Mean over tasks of accuracy, by suite and over all tasks, of every run by each score that it has."""
     records = []
     for run in runs:
-        suites = {task: suite for task, suite in store.suites(run).items() if suite in dict(SUITES).values()}
-        scores = [score for score in ("log", "reward") if score == "log" or has_reward(store, run)]
-        for score in scores:
-            for column, suite in (*SUITES, ("All tasks", "")):
-                tasks = [task for task, one in suites.items() if suite in (one, "")]
-                cell = Cell(
-                    "ablations",
-                    f"{run} ({score})",
-                    column,
-                    "mean_accuracy",
-                    score,
-                    run=run,
-                    task=";".join(tasks),
-                )
-                members = [measure_correctness(store, run, task, score) for task in tasks]
-                records.append(record_cell(cell, average(members), setting))
+        for score in own_scores(store, run):
+            for column, suites in (
+                *((name, (suite,)) for name, suite in SUITES),
+                ("All tasks", CHOICE_SUITES),
+            ):
+                tasks = suite_tasks(store, run, suites)
+                label = f"{run} ({score})"
+                cell = Cell("ablations", label, column, "mean_accuracy", score, run=run, task=";".join(tasks))
+                records.append(record_cell(cell, mean_accuracy(store, run, tasks, score), setting))
     return records
-
-
-def has_reward(store: ScoreStore, run: str) -> bool:
-    """Whether any score file of the run has a reward score."""
-    return any(
-        "reward" in store.read(run, store.seeds(run, task)[0], task).get("metrics", {})
-        for task in store.suites(run)
-    )
-
-
-def average(members: Sequence[Measure | None]) -> Measure | None:
-    """The plain mean of measures, or None when one of them is missing."""
-    found = [member for member in members if member is not None]
-    if not found or len(found) < len(members):
-        return None
-
-    def formula(columns: Sequence[Array]) -> Array:
-        return np.mean(columns, axis=0)
-
-    return combine(found, formula, f"mean of accuracy over {len(found)} tasks")
 
 
 def caption_cells(runs: Sequence[str]) -> list[Cell]:

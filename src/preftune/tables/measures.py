@@ -80,7 +80,7 @@ def _common(store: ScoreStore, run: str, task: str) -> tuple[list[int], str, tup
 
 
 def measure_task(store: ScoreStore, run: str, task: str, score: str, metric: str) -> Measure | None:
-    """One metric of one task of one system, by its `log` or `reward` score."""
+    """One metric of one task of one system, by its `log`, `reward` or `implicit` score."""
     seeds, split, _ = _common(store, run, task)
     per_seed: dict[int, float] = {}
     undefined = 0
@@ -109,9 +109,7 @@ def correctness(
     store: ScoreStore, run: str, task: str, score: str
 ) -> tuple[list[int], tuple[str, ...], Array] | None:
     """Seeds, documents [items] and correct answers [seeds, items] of a task; None when it was not run so."""
-    if score == "reward" and not any(
-        score in store.read(run, seed, task).get("metrics", {}) for seed in store.seeds(run, task)
-    ):
+    if not store.has_score(run, task, score):
         return None
     found = [(seed, store.choices(run, seed, task, score)) for seed in store.seeds(run, task)]
     answers = {seed: choices for seed, choices in found if choices is not None}

@@ -8,13 +8,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from preftune.tables.assemble import Setting
-from preftune.tables.cells import NOT_RUN, CellRecord
+from preftune.tables.cells import EXACT, NOT_RUN, CellRecord
 
 TITLES = {
     "glue": "GLUE (DPH paper)",
     "gpt4all": "GPT4All (DPH paper)",
     "race": "RACE (DPH paper)",
     "ablations": "Ablations of DPH: mean accuracy over tasks",
+    "preferences": "Held-out preference pairs and choice tasks: accuracy by each score",
+    "baselines": "Heads and what stands in their place: quality and cost",
+    "frozen_grid": "Heads on the frozen SFT model: accuracy by the reward",
+    "alignment_cost": "What alignment costs the language model",
+    "reasoning": "Reasoning, contradiction and abstention",
+    "gradients": "Norm of each loss's gradient, by part of the model",
+    "overlap": "Questions of the evaluation that stand in the training mixes",
     "adaptors": "Adaptors (Context-PEFT paper, Table 1): caption perplexity",
     "encoders": "Encoders (Context-PEFT paper, Table 2): test perplexity, adaptors in attention and FFN",
     "parameters": "Trainable LM parameters (Context-PEFT paper, Table 3)",
@@ -22,11 +29,26 @@ TITLES = {
     "controls": "Do captions use the image? Two controls",
 }
 NOTES = {
-    "glue": "DPO and DPH are the log-probability and the reward score of one checkpoint (run dph-joint).",
+    "glue": "DPO, DPH and implicit are the log-probability score, the reward score and the log-ratio to the SFT model "
+    "(DPO's implicit reward) of one checkpoint (run dph-joint).",
+    "preferences": "Log a token is the mean log-probability of an answer's tokens, log summed that of the whole answer "
+    "with its end, implicit the log-ratio to the SFT model. A dash: the run has no such score; a run with the SFT "
+    "model's own weights has no implicit one.",
+    "baselines": "Each system is read by the score that its training shapes, named in parentheses. Passes are those of "
+    "every language model involved: an aligned policy scores what it generates, a reward model of its own comes on top "
+    "of the generator, the implicit reward needs policy and reference. Heads on the frozen SFT model train on states "
+    "that were computed once, which the time leaves out.",
+    "alignment_cost": "KL(SFT || run) over held-out answers; length, repetition and ended answers of greedy decoding. "
+    "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
+    "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "
+    "contradict their passage, answers to questions that have none, and declined questions that have one.",
+    "gradients": "A dash: the part is frozen, or the loss does not reach it.",
+    "overlap": "Counts of questions; 0 everywhere is a clean evaluation.",
     "encoders": "Swin-Tiny and Swin-Large are the paper's; other scales use the encoders of config/runs.tsv.",
     "parameters": "Agnostic and specific are counted for the shape of the paper's LM, at every scale alike.",
 }
 NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]
+HEADS = {"gradients": "Loss", "overlap": "Task", "frozen_grid": "Head"}
 CSV_FIELDS = (
     "table",
     "row",
@@ -90,7 +112,7 @@ def span(values: Iterable[int]) -> str:
 
 def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> list[str]:
     """The sentences that belong to a table: data, scale, how to read a cell, n, verdicts, notes."""
-    run = [record for record in records if record.n_seeds and record.unit != "parameters"]
+    run = [record for record in records if record.n_seeds and record.n_items and record.unit not in EXACT]
     lines = [f"data: {setting.data} · scale: {setting.scale}"]
     if setting.incomparable and table != "parameters":
         lines[0] += f" · not comparable with the paper ({setting.incomparable})"
@@ -152,7 +174,10 @@ def render_markdown(table: str, records: Sequence[CellRecord], setting: Setting)
     else:
         head = ""
     lines = [f"**{TITLES[table]}**", "", *([head, ""] if head else [])]
-    lines += ["| System | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    lines += [
+        f"| {HEADS.get(table, 'System')} | " + " | ".join(columns) + " |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
     lines += [
         f"| {row} | " + " | ".join(_markdown_cell(*pair) for pair in cells) + " |" for row, cells in rows
     ]
@@ -179,7 +204,7 @@ def render_latex(table: str, records: Sequence[CellRecord], setting: Setting) ->
         r"\centering\small",
         f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        " & ".join(escape_latex(text) for text in ("System", *columns)) + r" \\",
+        " & ".join(escape_latex(text) for text in (HEADS.get(table, "System"), *columns)) + r" \\",
         r"\midrule",
     ]
     for row, cells in rows:

@@ -21,13 +21,21 @@ from preftune.stats.bootstrap import Array
 
 _PLACE = re.compile(r"(?P<run>[^/]+)/seed-(?P<seed>\d+)/(?P<name>[^/]+)\.json$")
 REMEDY = "delete it and run the evaluation again"
+# Columns of each score; the answer is the candidate for which it is highest.
+POINTS = {
+    "log": ("log_probability", "tokens"),
+    "log_sum": ("log_probability", "end_log_probability"),
+    "reward": ("reward",),
+    "implicit": ("log_ratio",),
+}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Answers to one task's questions [items], sorted by document: candidates' indices and labels' values."""
+    """Answers to one task's questions [items], sorted by document: candidates' indices, texts and values."""
 
     documents: tuple[str, ...]
+    answers: tuple[str, ...]
     predicted: Array
     gold: Array
     correct: Array
@@ -117,24 +125,32 @@ class ScoreStore:
         return frame
 
     def choices(self, run: str, seed: int, name: str, score: str) -> Choices | None:
-        """Every question's answer by `log` (mean log-probability a token) or `reward`; the first of a tie."""
+        """Every question's answer by one score; the first of a tie.
+
+        Scores: `log` (mean log-probability a token), `log_sum` (log-probability of the whole answer with its
+        end), `reward` (the head's), `implicit` (log-ratio to the reference: the DPO reward up to its factor beta > 0).
+        """
         path = self.path(run, seed, name)
         if (path, score) not in self._choices:
-            columns = (
-                "document",
-                "candidate",
-                "label",
-                "log_probability",
-                "tokens",
-                "reward",
-                "is_gold",
-                "gold",
-            )
-            frame = self.table(run, seed, name, columns) if score in ("log", "reward") else None
+            columns = ("document", "candidate", "label", "is_gold", "gold", *POINTS.get(score, ()))
+            frame = self.table(run, seed, name, columns) if score in POINTS else None
             if frame is None:
                 return None
             self._choices[path, score] = _choose(frame, score, path.with_suffix(".parquet"))
         return self._choices[path, score]
+
+    def has_score(self, run: str, name: str, score: str) -> bool:
+        """Whether any seed of the run has a score on a task: a head's reward, or a log-ratio that is not 0 throughout.
+
+        Where the language model is the reference itself, as under a frozen one, every question is a tie.
+        """
+        for seed in self.seeds(run, name):
+            record = self.read(run, seed, name)
+            scored = record.get("metrics", {}).get(score.removesuffix("_sum"))
+            tied = score == "implicit" and record.get("ties", {}).get(score) == record.get("n")
+            if scored and not tied:
+                return True
+        return False
 
     def losses(self, run: str, seed: int, name: str) -> Losses | None:
         """Caption losses, summed over the captions of each image."""
@@ -148,7 +164,8 @@ class ScoreStore:
 
 
 def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
-    points = frame["reward"] if score == "reward" else frame["log_probability"] / frame["tokens"]
+    first, *rest = (frame[column] for column in POINTS[score])
+    points = first / rest[0] if score == "log" else sum(rest, start=first)
     if points.isna().any():
         row = int(points.isna().to_numpy().argmax()) + 1
         raise PreftuneError(f"{path}: the {score} score of row {row} is not a number: {REMEDY}.")
@@ -166,6 +183,7 @@ def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
     columns = {name: ordered[name].to_numpy() for name in ("candidate", "label", "gold", "is_gold")}
     return Choices(
         documents=tuple(map(str, documents)),
+        answers=tuple(map(str, columns["label"][best])),
         predicted=columns["candidate"][best].astype(float),
         gold=columns["candidate"][gold].astype(float),
         correct=columns["is_gold"][best].astype(float),

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.models.language import computing_in
+from preftune.models.devices import computing_in
 from preftune.processes import leads, rank, world_size
 from preftune.progress import say, track
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training import distributed
 from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank
 from preftune.training.checkpoints import Checkpoints
@@ -128,8 +128,8 @@ class Training:
         agreed = totals.pop("stop") > 0, totals.pop("due") > 0
         loss, norm = totals.pop("loss"), totals.pop("gradient_norm")
         if not math.isfinite(norm):
-            self._skip(step, loss, [example.tree.name for example in examples], log)
-        tokens = sum(example.tree.tokens for example in examples)
+            self._skip(step, loss, [example.name for example in examples], log)
+        tokens = sum(example.tokens for example in examples)
         self.facts["tokens"] += tokens
         if math.isfinite(norm):
             self.facts.setdefault("first_loss", loss)
@@ -154,7 +154,7 @@ class Training:
             nothing was changed), and the sums of the processes' `flags`.
         """
         units = sum(self.objective.units(example) for example in examples)
-        lengths = [example.tree.tokens for example in examples]
+        lengths = [example.tokens for example in examples]
         own = share_of_rank(lengths, rank(), world_size())
         budget = self.budget
         logged = self._backward([examples[i] for i in own], units, step)
@@ -176,7 +176,7 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             if self.place.device.type == "cuda":
                 torch.cuda.empty_cache()
-            longest = max((example.tree for example in examples), key=lambda tree: tree.tokens)
+            longest = max(examples, key=lambda example: example.tokens)
             if self.budget <= longest.tokens and len(self._split(examples)) == len(examples):
                 raise PreftuneError(
                     f"example {longest.name} alone ({longest.tokens} tokens) does not fit into the memory of "
@@ -198,7 +198,7 @@ class Training:
         return totals
 
     def _split(self, examples: Sequence[Any]) -> list[list[int]]:
-        return self.objective.split([example.tree for example in examples], self.budget)
+        return self.objective.split(examples, self.budget)
 
     def _add_up(self, values: Logged) -> dict[str, float]:
         names = sorted(values)

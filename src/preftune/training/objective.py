@@ -12,11 +12,33 @@ from preftune.training.trees import Tree
 Logged = dict[str, Any]
 
 
+class Example(Protocol):
+    """One training example as one step sees it."""
+
+    @property
+    def name(self) -> str:
+        """Which one it is, for messages."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has."""
+
+
 @dataclass(frozen=True)
-class Example:
-    """One training example as one step sees it; objectives add what else they need."""
+class TreeExample:
+    """An example that the language model reads as a tree; objectives add what else they need."""
 
     tree: Tree
+
+    @property
+    def name(self) -> str:
+        """The tree's name."""
+        return self.tree.name
+
+    @property
+    def tokens(self) -> int:
+        """The tree's tokens, the prompt counted once."""
+        return self.tree.tokens
 
 
 E = TypeVar("E", bound=Example)
@@ -34,8 +56,8 @@ class Objective(Protocol[E]):
     def units(self, example: E) -> int:
         """How many units of the mean the example holds."""
 
-    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
-        """Places of the trees that share a pass of at most `budget` tokens, as the model reads them."""
+    def split(self, examples: Sequence[E], budget: int) -> list[list[int]]:
+        """Places of the examples that share a pass of at most `budget` tokens, as the model reads them."""
 
     def loss(self, examples: Sequence[E], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the loss and of the logged values; parts add up over micro-batches and devices.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 
 
 class LaProp(torch.optim.Optimizer):

@@ -64,13 +64,17 @@ class Layout:
         """Sums [branches] of per-token values [tokens]."""
         return values.new_zeros(self.branches).index_add(0, self.branch, values)
 
+    @property
+    def last_tokens(self) -> Tensor:
+        """Place of each branch's last token among the branch tokens [branches]."""
+        return torch.bincount(self.branch, minlength=self.branches).cumsum(0) - 1
+
 
 class _Places:
     """Collects what a layout says about its branch tokens."""
 
-    def __init__(self, trees: Sequence[Tree], marker: int | None, skip_last: bool) -> None:
+    def __init__(self, trees: Sequence[Tree], marker: int | None) -> None:
         self.marker = marker
-        self.skipped = int(skip_last)
         self.predictors: list[np.ndarray] = []
         self.predictor: list[np.ndarray] = []
         self.markers: list[int] = []
@@ -81,10 +85,7 @@ class _Places:
 
     def read(self, branch: Ids) -> Ids:
         """The part of a branch that the model must read: its last target is only a target, unless a head reads on."""
-        return branch if self.marker is not None else branch[: self._targets(branch) - 1]
-
-    def _targets(self, branch: Ids) -> int:
-        return len(branch) - self.skipped
+        return branch if self.marker is not None else branch[:-1]
 
     def add_prompt(self, number: int, start: int, length: int) -> int:
         """A copy of the prompt of tree `number`; returns the place of its last position among the predictors."""
@@ -96,11 +97,7 @@ class _Places:
 
     def add_branch(self, tree: Tree, branch: Ids, first: int, start: int) -> None:
         """A branch whose tokens lie at start, start + 1, ... and whose first token the predictor `first` predicts."""
-        inner = self._targets(branch) - 1
-        if inner < 0:
-            raise PreftuneError(
-                f"example {tree.name}: a branch is empty; repair or drop this row of the data."
-            )
+        inner = len(branch) - 1
         self.predictors.append(np.arange(start, start + inner))
         self.predictor.append(np.array([first, *range(self._unique, self._unique + inner)]))
         self._unique += inner
@@ -121,8 +118,8 @@ class _Places:
         spans: tuple[Span, ...] | None,
     ) -> Layout:
         """The layout of these rows."""
-        sizes = [self._targets(branch) for branch in self.branches]
-        targets = [np.asarray(branch[:size]) for branch, size in zip(self.branches, sizes, strict=True)]
+        sizes = [len(branch) for branch in self.branches]
+        targets = [np.asarray(branch) for branch in self.branches]
         return Layout(
             input_ids=torch.from_numpy(input_ids),
             position_ids=torch.from_numpy(position_ids),
@@ -139,21 +136,18 @@ class _Places:
         )
 
 
-def pack(
-    trees: Sequence[Tree], marker: int | None = None, skip_last: bool = False, fill: int | None = None
-) -> Layout:
+def pack(trees: Sequence[Tree], marker: int | None = None, fill: int | None = None) -> Layout:
     """One row [1, seq] of whole trees.
 
     Args:
         marker: the id at whose last occurrence in each branch the reward heads read; None: no head reads.
-        skip_last: the last token of a branch is no target (a log score leaves `<|im_end|>` out).
         fill: the row is filled with unread tokens to a multiple of this length (compiled kernels want few shapes); None:
             no filling.
 
     Raises:
-        PreftuneError: `marker` is given and a branch does not hold it, or a branch has no target.
+        PreftuneError: `marker` is given and a branch does not hold it.
     """
-    places = _Places(trees, marker, skip_last)
+    places = _Places(trees, marker)
     spans, ids, positions, start = [], [], [], 0
     for number, tree in enumerate(trees):
         read = [places.read(branch) for branch in tree.branches]
@@ -175,9 +169,9 @@ def pack(
     return places.finish(row, steps, None, tuple(spans))
 
 
-def pad(trees: Sequence[Tree], marker: int | None = None, skip_last: bool = False) -> Layout:
+def pad(trees: Sequence[Tree], marker: int | None = None) -> Layout:
     """A row for every branch [branches, seq], each behind a copy of its prompt, padded on the right; see `pack`."""
-    places = _Places(trees, marker, skip_last)
+    places = _Places(trees, marker)
     rows = [
         (number, tree, branch, places.read(branch))
         for number, tree in enumerate(trees)

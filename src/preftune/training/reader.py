@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from preftune.errors import PreftuneError
 from preftune.progress import say
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.attention import NAME, CannotPackError, TreeAttention, packed_pass
 from preftune.training.batches import TOKENS_PER_PASS, split_by_area, split_by_tokens
 from preftune.training.logprobs import token_log_probabilities
@@ -72,8 +72,8 @@ class TreeReader:
             return int(rope["original_max_position_embeddings"])
         return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
-    def layout(self, trees: Sequence[Tree], marker: int | None = None, skip_last: bool = False) -> Layout:
-        """Where the trees lie in one forward pass; `marker` and `skip_last` as in `preftune.training.packing.pack`.
+    def layout(self, trees: Sequence[Tree], marker: int | None = None) -> Layout:
+        """Where the trees lie in one forward pass; `marker` as in `preftune.training.packing.pack`.
 
         Raises:
             PreftuneError: a tree is longer than the model's context, or lacks the marker.
@@ -85,7 +85,7 @@ class TreeReader:
                 f"example {longest.name} has {longest.longest} tokens but the model reads {self.context} at most: lower "
                 "max_tokens of its mix, or set long: truncate."
             )
-        layout = pack(trees, marker, skip_last, self.fill) if self.packs else pad(trees, marker, skip_last)
+        layout = pack(trees, marker, self.fill) if self.packs else pad(trees, marker)
         return layout.to(self.model.device)
 
     def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from preftune.preference.heads import PreferenceModel
-from preftune.training.objective import Example, Logged
+from preftune.training.objective import Logged, TreeExample
 from preftune.training.trees import Tree
 
 
@@ -23,19 +23,19 @@ class SftObjective:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def draw(self, index: int, step: int) -> Example:
+    def draw(self, index: int, step: int) -> TreeExample:
         """The row itself."""
-        return Example(self.rows[index])
+        return TreeExample(self.rows[index])
 
-    def units(self, example: Example) -> int:
+    def units(self, example: TreeExample) -> int:
         """Answer tokens."""
         return len(example.tree.branches[0])
 
-    def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
+    def split(self, examples: Sequence[TreeExample], budget: int) -> list[list[int]]:
         """As the reader counts."""
-        return self.model.reader.split(trees, budget)
+        return self.model.reader.split([example.tree for example in examples], budget)
 
-    def loss(self, examples: Sequence[Example], units: int) -> tuple[Tensor, Logged]:
+    def loss(self, examples: Sequence[TreeExample], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean, and its number of answer tokens."""
         logps = self.model([example.tree for example in examples]).token_log_probabilities
         assert logps is not None

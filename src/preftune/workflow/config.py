@@ -8,23 +8,29 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from preftune.errors import PreftuneError
-from preftune.settings import (
-    AlignmentSettings,
+from preftune.settings.alignment import AlignmentSettings, ReferenceSettings
+from preftune.settings.base import Settings
+from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
     CaptionEvaluationSettings,
     CaptioningSettings,
-    DatasetSettings,
-    EvaluationSettings,
     FeatureSettings,
-    LanguageDataSettings,
-    MixSettings,
-    ReferenceSettings,
-    SceneSettings,
-    SecondOpinionSettings,
-    Settings,
-    SftSettings,
 )
+from preftune.settings.data import (
+    DatasetSettings,
+    LanguageDataSettings,
+    PreferenceMixSettings,
+    SceneSettings,
+    SftMixSettings,
+)
+from preftune.settings.evaluation import (
+    DriftSettings,
+    EvaluationSettings,
+    GradientSettings,
+    SecondOpinionSettings,
+)
+from preftune.settings.sft import SftSettings
 
 
 class CaptioningSection(CaptioningSettings):
@@ -39,17 +45,25 @@ class AttentionSection(AttentionSettings):
     run: str
 
 
+class DriftSection(DriftSettings):
+    """What alignment does to the language model, and the runs that are measured."""
+
+    runs: tuple[str, ...] = Field(strict=False, description="trained runs, in the order of the tables")
+
+
 class DphSection(Settings):
     """The DPH paper at this scale."""
 
     model: str = Field(description="a model of kind language in config/models.yaml")
     datasets: DatasetSettings
-    sft_mix: MixSettings
-    preference_mix: MixSettings
+    sft_mix: SftMixSettings
+    preference_mix: PreferenceMixSettings
     sft: SftSettings
     reference: ReferenceSettings = ReferenceSettings()
     alignment: AlignmentSettings
     evaluation: EvaluationSettings
+    drift: DriftSection
+    gradients: GradientSettings
     second_opinion: SecondOpinionSettings
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preftune.provenance.digest import ROOT
-from preftune.workflow.plan import Job, Plan
+from preftune.workflow.jobs import Job
+from preftune.workflow.plan import Plan
 from preftune.workflow.targets import TABLES
 
 

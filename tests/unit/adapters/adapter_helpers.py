@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from preftune.adapters.context import Contexts, Segment
 from preftune.adapters.install import ADAPTERS, InstalledAdapters
-from preftune.settings import AdapterSettings
+from preftune.settings.captioning import AdapterSettings
 
 LAYOUT = (Segment(1, 0, 1), Segment(0, 1, 5), Segment(1, 5, 9))  # BOS, 4 image tokens, 4 words
 KINDS = sorted(ADAPTERS)

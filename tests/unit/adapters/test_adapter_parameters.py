@@ -13,7 +13,7 @@ from preftune.adapters.parameters import (
     llama_decoder,
     paper_parameter_table,
 )
-from preftune.settings import AdapterSettings
+from preftune.settings.captioning import AdapterSettings
 
 
 class PaperBlock(nn.Module):

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBas
 
 from preftune.captioning.batch import caption_tree
 from preftune.captioning.captioner import Captioner, build_captioner
-from preftune.settings import AdapterSettings
+from preftune.settings.captioning import AdapterSettings
 from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 

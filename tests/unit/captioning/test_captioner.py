@@ -16,8 +16,8 @@ from preftune.captioning.generate import generate_captions
 from preftune.captioning.objective import CaptionObjective
 from preftune.captioning.perplexity import score_captions, summarize_perplexity
 from preftune.errors import PreftuneError
-from preftune.models.language import computing_in
-from preftune.settings import TrainingSettings
+from preftune.models.devices import computing_in
+from preftune.settings.training import TrainingSettings
 from preftune.training.loop import fit
 from tests.unit.captioning.captioner_helpers import (
     CAPTIONS,

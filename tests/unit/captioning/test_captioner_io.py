@@ -12,7 +12,7 @@ from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import check_features, load_captioner, save_captioner
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.settings import CaptioningSettings
+from preftune.settings.captioning import CaptioningSettings
 from tests.unit.captioning.captioner_helpers import (
     RUNS,
     disturb_captioner,

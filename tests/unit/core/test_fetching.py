@@ -18,7 +18,7 @@ from preftune import fetching
 from preftune.data.hub import arrange_snapshot
 from preftune.errors import PreftuneError
 from preftune.files import sha256_file
-from preftune.settings import DatasetSource, ModelSource
+from preftune.settings.sources import DatasetSource, ModelSource
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

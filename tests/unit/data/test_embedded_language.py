@@ -52,14 +52,21 @@ def test_no_row_occurs_twice_and_counts_are_as_asked():
 def test_every_task_reads_its_rows(root, name):
     task = read_tasks()[name]
     source = find_source(task.dataset)
-    prepared = prepare(source, find_files(source, root), None, None, 0, official=False)
-    for split in ("train", task.split):
-        questions = [task.question(row, index) for index, row in enumerate(prepared[split])]
+    prepared, _ = prepare(source, find_files(source, root), None, None, 0, official=False)
+    for split in {"train", task.split} & set(prepared):
+        questions = task.questions(prepared[split])
         assert all(len(set(question.candidates)) == len(question.candidates) for question in questions)
         golds = Counter(question.gold for question in questions)
-        if name != "squad-v2":
-            assert len(golds) >= len(questions[0].candidates) - 1
+        assert len(golds) >= len(questions[0].candidates) - 1
+        if len(questions) >= 24:
             assert max(golds.values()) <= 0.7 * len(questions)
+
+
+def test_held_out_pairs_ask_what_no_training_pair_asks():
+    splits = dict(generate(TALKS, 60, 24, seed=0))["ultrafeedback"]
+    prompts = {split: {row["prompt"] for row in rows} for split, rows in splits.items()}
+    assert len(splits["validation"]) == 24
+    assert not prompts["train"] & prompts["validation"]
 
 
 def test_a_world_too_small_is_an_error():

@@ -1,5 +1,6 @@
 """Raw rows: what is accepted, what is refused and in which words."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ import yaml
 from preftune.data import raw
 from preftune.data.schemas import SCHEMAS
 from preftune.data.tasks.registry import read_tasks
+from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,13 +34,14 @@ def test_a_data_set_is_shuffled_and_cut_and_remembers_its_rows(tmp_path):
     for split in ("train", "validation"):
         write_rows(tmp_path / f"glue/cola/{split}.jsonl.gz", ROWS)
     files = raw.find_files(COLA, tmp_path)
-    prepared = raw.prepare(COLA, files, 5, None, seed=1, official=False)
+    prepared, dropped = raw.prepare(COLA, files, 5, None, seed=1, official=False)
     assert {split: len(rows) for split, rows in prepared.items()} == {"train": 5, "validation": 12}
+    assert not dropped
     assert prepared["train"].features == COLA.schema.features
     for row in prepared["train"]:
         assert row["document"] == f"train-{row['idx']}"
-    again = raw.prepare(COLA, files, 5, None, seed=1, official=False)
-    other = raw.prepare(COLA, files, 5, None, seed=2, official=False)
+    again, _ = raw.prepare(COLA, files, 5, None, seed=1, official=False)
+    other, _ = raw.prepare(COLA, files, 5, None, seed=2, official=False)
     assert again["train"]["document"] == prepared["train"]["document"] != other["train"]["document"]
 
 
@@ -127,6 +130,68 @@ def test_official_counts_are_checked_for_hub_data_only(tmp_path):
     raw.prepare(COLA, files, None, None, 0, official=False)
 
 
+PAIRS = [
+    {"prompt": f"Question {i // 2}{'?' * (i % 2)}", "chosen": f"a{i}", "rejected": "a0" if i < 20 else "b"}
+    for i in range(400)
+]
+
+
+def test_a_split_without_a_file_is_held_out_by_prompt(tmp_path):
+    """Rows of one prompt, but for punctuation, stay together; the count check sees the rows before the cut."""
+    source = raw.find_source("ultrafeedback")
+    source = dataclasses.replace(source, counts={"train": 400})
+    files = {"train": write_rows(tmp_path / "train.jsonl", PAIRS)}
+    prepared, _ = raw.prepare(source, files, None, None, 0, official=True)
+    train, validation = prepared["train"], prepared["validation"]
+    assert 20 <= len(validation) <= 60  # a tenth of 200 prompts, two rows each, within three standard errors
+    assert len(set(train["document"]) | set(validation["document"])) == len(train) + len(validation) == 400
+    assert not {fold_text(text) for text in train["prompt"]} & {
+        fold_text(text) for text in validation["prompt"]
+    }
+    again, _ = raw.prepare(source, files, None, None, 0, official=True)
+    other, _ = raw.prepare(source, files, None, None, 1, official=True)
+    assert again["validation"]["document"] == validation["document"]
+    assert set(other["validation"]["document"]) != set(validation["document"])
+
+
+def test_a_split_with_a_file_is_not_held_out(tmp_path):
+    source = raw.find_source("ultrafeedback")
+    files = {split: write_rows(tmp_path / f"{split}.jsonl", PAIRS) for split in ("train", "validation")}
+    prepared, _ = raw.prepare(source, files, None, None, 0, official=False)
+    assert {split: len(rows) for split, rows in prepared.items()} == {"train": 400, "validation": 399}
+
+
+def test_pairs_of_equal_answers_are_dropped_from_the_scored_split_and_counted(tmp_path):
+    """The first row's answers are both a0; the training split keeps it, since the mixes count what they drop."""
+    source = raw.find_source("orca-dpo-pairs")
+    rows = [{"system": "", "question": row["prompt"]} | row for row in PAIRS]
+    files = {split: write_rows(tmp_path / f"{split}.jsonl", rows) for split in ("train", "validation")}
+    prepared, dropped = raw.prepare(source, files, None, None, 0, official=False)
+    assert dropped == {"validation": 1}
+    assert "validation-0" not in prepared["validation"]["document"]
+    assert "train-0" in prepared["train"]["document"]
+
+
+def test_premises_with_an_entailed_and_a_contradicted_hypothesis_become_questions(tmp_path):
+    """The first hypothesis of each label counts; a premise without both asks nothing."""
+    labels = [("P", 1), ("P", 2), ("Q", 0), ("P", 0), ("P", 2), ("R", 2), ("R", 0)]
+    rows = [
+        {"premise": premise, "hypothesis": f"{premise}{i}", "label": label, "idx": i}
+        for i, (premise, label) in enumerate(labels)
+    ]
+    source = dataclasses.replace(raw.find_source("passage-contradiction"), counts={"validation": len(rows)})
+    files = {"validation": write_rows(tmp_path / "validation.jsonl", rows)}
+    prepared, _ = raw.prepare(source, files, None, None, 0, official=True)
+    found = sorted(prepared["validation"].to_list(), key=lambda row: row["passage"])
+    assert found == [
+        {"document": "validation-3", "passage": "P", "supported": "P3", "contradicted": "P1"},
+        {"document": "validation-6", "passage": "R", "supported": "R6", "contradicted": "R5"},
+    ]
+    write_rows(files["validation"], rows[:1])
+    with pytest.raises(PreftuneError, match="passage-contradiction has no usable row"):
+        raw.prepare(source, files, None, None, 0, official=False)
+
+
 def test_other_encodings_of_the_same_rows(tmp_path):
     boolq = raw.find_source("boolq")
     path = write_rows(tmp_path / "b.jsonl", [{"passage": "P", "question": "q", "answer": True}])
@@ -149,8 +214,9 @@ def test_the_registry_names_known_schemas_and_every_task_has_its_split():
     registry = yaml.safe_load(raw.DATASETS_FILE.read_text())
     assert {entry["schema"] for entry in registry.values()} == set(SCHEMAS) | {"coco"}
     for task in read_tasks().values():
-        assert task.split in registry[task.dataset]["sources"]["files"], task.name
-        assert "train" in registry[task.dataset]["sources"]["files"]
+        entry = registry[task.dataset]
+        assert task.split in entry["sources"]["files"] | entry.get("held_out", {}), task.name
+        assert "train" in entry["sources"]["files"] or not task.mixes
 
 
 @pytest.mark.parametrize("name", sorted(yaml.safe_load(raw.DATASETS_FILE.read_text())))
@@ -165,8 +231,8 @@ def test_real_rows(name):
     except PreftuneError as missing:
         pytest.skip(str(missing))
     tasks = [task for task in read_tasks().values() if task.dataset == name]
-    for split, rows in raw.prepare(source, files, 20, 20, 0, official=False).items():
+    for split, rows in raw.prepare(source, files, 20, 20, 0, official=False)[0].items():
         assert 0 < len(rows) <= 20, split
         for task in tasks:
             for index, row in enumerate(rows):
-                assert task.question(row, index).candidates
+                assert len(task.question(row, index).candidates) > 1

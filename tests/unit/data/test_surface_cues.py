@@ -15,11 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from preftune.data.embedded import choice, glue, reading
-from preftune.data.embedded.preferences import preferences
+from preftune.data.embedded import choice, glue, reading, reasoning
+from preftune.data.embedded.preferences import held_out_preferences, orca_pairs, preferences
 from preftune.data.embedded.world import draw_splits
-from preftune.data.schemas import last_message
-from preftune.data.tasks.base import Question
+from preftune.data.schemas import SCHEMAS, oppose_hypotheses
 from preftune.data.tasks.registry import read_tasks
 
 ROWS = 400
@@ -27,15 +26,20 @@ BLOCKS = {
     **{name: block for name, block in glue.BLOCKS.items() if name not in ("cola", "sst2")},
     **choice.BLOCKS,
     **reading.BLOCKS,
+    **reasoning.BLOCKS,
     "mnli-matched": glue.mnli_matched,
     "mnli-mismatched": glue.mnli_mismatched,
+    "orca-dpo-pairs": orca_pairs,
 }
-del BLOCKS["squad-v2"]  # answered by a span or a fixed word: no choice among equals
+squad = BLOCKS.pop("squad-v2")  # answered by a span or a fixed word: no choice among equals
 PAIR_TASKS = ("mrpc", "qqp", "stsb", "mnli-matched", "mnli-mismatched", "qnli", "rte", "wnli", "boolq")
-CHOICE_TASKS = tuple(sorted(set(BLOCKS) - set(PAIR_TASKS))) + ("preferences",)
+CHOICE_TASKS = (*sorted(set(BLOCKS) - set(PAIR_TASKS)), "ultrafeedback", "passage-contradiction")
 TALKS = [
     {"prompt": f"What about {n}?", "response": " ".join(["well"] * (n % 7) + [f"answer{n}"])}
     for n in range(60)
+]
+OTHER_TALKS = [
+    {"prompt": f"What then, {n}?", "response": " ".join(["so"] * (n % 7) + [f"reply{n}"])} for n in range(60)
 ]
 
 
@@ -43,25 +47,28 @@ TALKS = [
 def questions(name):
     """Training and validation questions of a task."""
     counts = {"train": ROWS, "validation": ROWS}
-    if name == "preferences":
-        splits = draw_splits(name, preferences(TALKS), counts, seed=3)
-        return tuple([_pair(row, i) for i, row in enumerate(splits[s])] for s in counts)
     task = read_tasks()[name]
-    splits = draw_splits(name, BLOCKS[name], counts, seed=3)
-    rows = {s: [{"id": str(i), **row} for i, row in enumerate(splits[s])] for s in counts}
-    return tuple([task.question(row, i) for i, row in enumerate(rows[s])] for s in counts)
+    return tuple(task.questions(rows) for rows in drawn_rows(name, counts))
 
 
-def _pair(row, index):
-    answers = [last_message(row["chosen"]), last_message(row["rejected"])]
-    gold = index % 2
-    return Question(
-        str(index),
-        "preferences",
-        [{"role": "user", "content": row["prompt"]}],
-        answers if gold == 0 else answers[::-1],
-        gold,
-    )
+def drawn_rows(name, counts):
+    """Prepared rows of each split."""
+    if name == "ultrafeedback":
+        train = draw_splits(name, preferences(TALKS), counts, seed=3)["train"]
+        fresh = held_out_preferences(OTHER_TALKS, train)
+        splits = {"train": train} | draw_splits("held-out", fresh, {"validation": ROWS}, seed=3)
+        convert = SCHEMAS["ultrafeedback"].convert
+    elif name == "passage-contradiction":
+        splits = draw_splits(
+            name, glue.mnli_matched, {split: 3 * count for split, count in counts.items()}, seed=3
+        )
+        convert = dict
+    else:
+        splits = draw_splits(name, BLOCKS[name], counts, seed=3)
+        convert = SCHEMAS["orca"].convert if name == "orca-dpo-pairs" else dict
+    for split, rows in splits.items():
+        named = [{"id": str(i), "document": f"{split}-{i}", **convert(row)} for i, row in enumerate(rows)]
+        yield oppose_hypotheses(named) if name == "passage-contradiction" else named
 
 
 def bound(items):
@@ -180,3 +187,28 @@ def test_position_does_not_tell_the_right_answer(name):
     train, validation = questions(name)
     counts = np.bincount([q.gold for q in train], minlength=5)
     assert choose(lambda q: counts[: len(q.candidates)], validation) <= bound(validation)
+
+
+def test_words_do_not_tell_whether_a_passage_answers_the_question():
+    """SQuAD's questions with and without an answer, which are scored as two tasks."""
+    splits = draw_splits("squad-v2", squad, {"train": ROWS, "validation": ROWS}, seed=3)
+    task = read_tasks()["squad-v2"]
+    texts = {split: [task.prompt(row) for row in rows] for split, rows in splits.items()}
+    labels = {split: [bool(row["answers"]["text"]) for row in rows] for split, rows in splits.items()}
+    model = bag_of_words(False).fit(texts["train"], labels["train"])
+    assert model.score(texts["validation"], labels["validation"]) <= 0.5 + 3 * np.sqrt(0.25 / ROWS)
+
+
+def test_a_near_miss_is_neither_larger_nor_smaller_nor_less_round_than_the_answer():
+    _, validation = questions("gsm8k")
+    ways = {
+        "largest": lambda q: [float(c) for c in q.candidates],
+        "smallest": lambda q: [-float(c) for c in q.candidates],
+        "middle": lambda q: [
+            -abs(float(c) - np.mean([float(d) for d in q.candidates])) for c in q.candidates
+        ],
+        "round": lambda q: [len(c) - len(c.rstrip("05")) for c in q.candidates],
+        "told": lambda q: [prompt_of(q).split().count(c) for c in q.candidates],
+    }
+    for way, scores_of in ways.items():
+        assert choose(scores_of, validation) <= bound(validation), way

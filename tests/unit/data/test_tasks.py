@@ -1,8 +1,12 @@
 """From rows to questions: candidates, gold answers and errors, task by task."""
 
-import pytest
+from itertools import pairwise
 
-from preftune.data.tasks.registry import TEMPLATES, find_tasks, read_tasks
+import pytest
+import yaml
+
+from preftune.data.pools import task_drafts
+from preftune.data.tasks.registry import TASKS_FILE, TEMPLATES, find_tasks, read_tasks
 from preftune.errors import PreftuneError
 
 PAIR = {"sentence1": "One.", "sentence2": "Two."}
@@ -63,8 +67,14 @@ def test_candidates_and_gold(name, row, candidates, gold):
 
 def test_every_template_is_used_and_every_case_covered():
     tasks = read_tasks()
-    assert {task.suite for task in tasks.values()} == {"glue", "race", "gpt4all", "training"}
-    covered = {name for name, *_ in CASES} | {"stsb", "squad-v2", "mnli-mismatched", "race-middle"}
+    suites = {"glue", "race", "gpt4all", "preference", "reasoning", "training"}
+    assert {task.suite for task in tasks.values()} == suites
+    squad = {"squad-v2", "squad-answerable", "squad-unanswerable"}
+    covered = (
+        {name for name, *_ in (*CASES, *SHUFFLED)}
+        | squad
+        | {"gsm8k", "stsb", "mnli-mismatched", "race-middle"}
+    )
     assert covered == set(tasks)
     assert len({type(task) for task in tasks.values()}) == len(TEMPLATES)
 
@@ -77,15 +87,177 @@ def test_stsb_rounds_the_score_to_a_digit_and_keeps_it(score, digit):
     assert question.gold_value == score
 
 
+SQUAD = {"document": "validation-3", "id": "a", "context": "Ann has two red hats.", "question": "How many?"}
+
+
 def test_squad_answers_with_a_span_or_the_fixed_word():
     task = read_tasks()["squad-v2"]
-    row = {"id": "a", "context": "Ann has two red hats.", "question": "How many?"}
-    answerable = task.question(row | {"answers": {"text": ["two", "two"]}}, 0)
-    assert answerable.candidates == ["two", "unanswerable"]
-    unanswerable = task.question(row | {"answers": {"text": []}}, 0)
-    assert unanswerable.candidates[0] == "unanswerable"
-    assert unanswerable.candidates[1] in row["context"]
-    assert unanswerable == task.question(row | {"answers": {"text": []}}, 0)
+    answerable = task.question(SQUAD | {"answers": {"text": ["two", "two"]}}, 0)
+    assert sorted(answerable.candidates) == ["two", "unanswerable"]
+    assert answerable.candidates[answerable.gold] == "two"
+    unanswerable = task.question(SQUAD | {"answers": {"text": []}}, 0)
+    assert unanswerable.candidates[unanswerable.gold] == "unanswerable"
+    assert unanswerable.candidates[1 - unanswerable.gold] in SQUAD["context"]
+    assert unanswerable == task.question(SQUAD | {"answers": {"text": []}}, 0)
+
+
+def test_squad_is_scored_on_answerable_and_unanswerable_rows_apart():
+    tasks = read_tasks()
+    rows = [
+        SQUAD | {"document": f"validation-{i}", "answers": {"text": ["two"] * (i % 3 == 0)}} for i in range(9)
+    ]
+    answerable = tasks["squad-answerable"].questions(rows)
+    assert [question.document for question in answerable] == ["validation-0", "validation-3", "validation-6"]
+    unanswerable = tasks["squad-unanswerable"].questions(rows, limit=4)
+    assert [question.document for question in unanswerable] == [f"validation-{i}" for i in (1, 2, 4, 5)]
+    assert {question.candidates[question.gold] for question in unanswerable} == {"unanswerable"}
+    with pytest.raises(PreftuneError, match="no row of the split validation of data set squad-v2 belongs"):
+        tasks["squad-answerable"].questions(rows[1:3])
+
+
+# task, row, the right answer, the other answers
+SHUFFLED = [
+    ("ultrafeedback", {"prompt": "P", "chosen": "good", "rejected": "bad"}, "good", {"bad"}),
+    ("orca-dpo-pairs", {"prompt": "P", "chosen": "good", "rejected": "bad"}, "good", {"bad"}),
+    (
+        "passage-contradiction",
+        {"passage": "P", "supported": "so", "contradicted": "not so"},
+        "so",
+        {"not so"},
+    ),
+    (
+        "truthfulqa-mc1",
+        {"question": "Q?", "mc1_targets": {"choices": ["t", "w", "x"], "labels": [1, 0, 0]}},
+        "t",
+        {"w", "x"},
+    ),
+    (
+        "truthfulqa-mc1",
+        {"question": "Q?", "mc1_targets": {"choices": ["t", "w"], "labels": [0, 1]}},
+        "w",
+        {"t"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "right", "others"), SHUFFLED)
+def test_candidates_come_in_an_order_drawn_from_the_document(name, row, right, others):
+    task = read_tasks()[name]
+    drawn = [task.question(row | {"document": f"test-{i}"}, 0) for i in range(200)]
+    for question in drawn:
+        assert question.candidates[question.gold] == right
+        assert set(question.candidates) == others | {right}
+    count = len(others) + 1
+    # The share of questions whose gold answer is first, and so wins a tie: chance within four standard errors.
+    first = sum(question.gold == 0 for question in drawn) / len(drawn)
+    assert abs(first - 1 / count) < 4 * ((1 / count) * (1 - 1 / count) / len(drawn)) ** 0.5
+    again = task.question(row | {"document": "test-7"}, 99)
+    assert (again.candidates, again.gold) == (drawn[7].candidates, drawn[7].gold)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "unit"),
+    [
+        ("20 - 3 = 17\n#### 17", "17", 1),
+        ("#### 350", "350", 10),
+        ("#### $1,200", "1200", 100),
+        ("#### 2.5", "2.5", 0.1),
+        ("#### 0", "0", 1),
+        ("#### -4", "-4", 1),
+    ],
+)
+def test_near_misses_stand_evenly_spaced_around_the_answer(answer, gold, unit):
+    task = read_tasks()["gsm8k"]
+    places = set()
+    for i in range(60):
+        question = task.question({"document": f"test-{i}", "question": "Q?", "answer": answer}, 0)
+        assert question.candidates[question.gold] == gold
+        numbers = sorted(float(candidate) for candidate in question.candidates)
+        assert [b - a for a, b in pairwise(numbers)] == pytest.approx([unit] * 3)
+        assert float(gold) < 0 or numbers[0] >= 0
+        places.add(numbers.index(float(gold)))
+    assert places == set(range(min(4, 1 + int(float(gold) / unit + 1e-9)) if float(gold) >= 0 else 4))
+
+
+# The table of DPH's positives and negatives: task, row, positive, negatives (any one of them may be drawn).
+NEGATIVES = [
+    ("cola", {"sentence": "x", "label": 1}, "yes", {"no"}),
+    ("sst2", {"sentence": "x", "label": 0}, "negative", {"positive"}),
+    ("mnli-matched", {"premise": "P", "hypothesis": "H", "label": 0}, "True", {"Neither", "False"}),
+    ("qnli", {"question": "Q", "sentence": "S", "label": 1}, "no", {"yes"}),
+    ("rte", PAIR | {"label": 0}, "yes", {"no"}),
+    ("mrpc", PAIR | {"label": 0}, "no", {"yes"}),
+    ("qqp", {"question1": "Q", "question2": "R", "label": 1}, "yes", {"no"}),
+    ("stsb", PAIR | {"label": 3.6}, "4", {"0", "1", "2", "3", "5"}),
+    (
+        "mmlu",
+        {"question": "Q", "choices": ["w", "x", "y", "z"], "answer": 1},
+        "B. x",
+        {"A. w", "C. y", "D. z"},
+    ),
+    (
+        "race-middle",
+        {"article": "T", "question": "Q", "options": ["w", "x", "y", "z"], "answer": "D"},
+        "D. z",
+        {"A. w", "B. x", "C. y"},
+    ),
+    (
+        "arc-challenge",
+        {"question": "Q", "choices": DIGITS, "answerKey": "2"},
+        "2. x",
+        {"1. w", "3. y", "4. z", "5. v"},
+    ),
+    ("arc-easy", {"question": "Q", "choices": CHOICES, "answerKey": "A"}, "A. w", {"B. x", "C. y"}),
+    ("openbookqa", {"question_stem": "S", "choices": CHOICES, "answerKey": "C"}, "C. y", {"A. w", "B. x"}),
+    (
+        "hellaswag-choice",
+        {"ctx": "C", "endings": ["w", "x", "y", "z"], "label": "0"},
+        "A. w",
+        {"B. x", "C. y", "D. z"},
+    ),
+    ("hellaswag", {"ctx": "C", "endings": ["w", "x", "y", "z"], "label": "2"}, "y", {"w", "x", "z"}),
+    (
+        "winogrande",
+        {"sentence": "Ann met Bo because _ called.", "option1": "Ann", "option2": "Bo", "answer": "1"},
+        "Ann called.",
+        {"Bo called."},
+    ),
+    ("piqa", {"goal": "G", "sol1": "a", "sol2": "b", "label": 1}, "b", {"a"}),
+    ("boolq", {"passage": "P", "question": "q", "label": 0}, "no", {"yes"}),
+    ("squad-v2", SQUAD | {"answers": {"text": ["two"]}}, "two", {"unanswerable"}),
+    ("ultrafeedback", {"prompt": "P", "chosen": "good", "rejected": "bad"}, "good", {"bad"}),
+    ("orca-dpo-pairs", {"prompt": "P", "chosen": "good", "rejected": "bad"}, "good", {"bad"}),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "positive", "negatives"), NEGATIVES)
+def test_a_training_item_has_the_papers_positive_and_negatives(name, row, positive, negatives):
+    (draft,) = task_drafts(read_tasks()[name], [row | {"document": "train-0"}])
+    assert draft().positive == positive
+    assert set(draft().negatives) == negatives
+    assert len(draft().negatives) == len(negatives)
+
+
+def test_an_unanswerable_training_item_is_denied_a_span_of_its_passage():
+    (draft,) = task_drafts(read_tasks()["squad-v2"], [SQUAD | {"answers": {"text": []}}])
+    assert draft().positive == "unanswerable"
+    (span,) = draft().negatives
+    assert span in SQUAD["context"]
+
+
+def test_the_paper_scale_trains_on_the_papers_tasks():
+    """21 tasks of preference pairs, all but the two sets of written pairs in SFT; RACE's two levels count as one."""
+    config = yaml.safe_load((TASKS_FILE.parent / "paper.yaml").read_text())["dph"]
+    tasks = read_tasks()
+    pairs = {"ultrafeedback", "orca-dpo-pairs"}
+    mixes = {
+        mix: {tasks[name].group for name in config[f"{mix}_mix"]["tasks"]} for mix in ("sft", "preference")
+    }
+    assert len(mixes["preference"]) == 21
+    assert mixes["sft"] == mixes["preference"] - pairs
+    assert mixes["preference"] == {tasks[name].group for name, *_ in NEGATIVES}
+    for mix in mixes:
+        assert all(mix in tasks[name].mixes for name in config[f"{mix}_mix"]["tasks"])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +278,17 @@ def test_squad_answers_with_a_span_or_the_fixed_word():
             "outside its range",
         ),
         ("piqa", {"goal": "G", "sol1": "a", "sol2": "b", "label": 2}, "outside its range"),
+        ("gsm8k", {"document": "d", "question": "Q?", "answer": "17"}, "does not end in '#### number'"),
+        (
+            "gsm8k",
+            {"document": "d", "question": "Q?", "answer": "#### many"},
+            "does not end in '#### number'",
+        ),
+        (
+            "truthfulqa-mc1",
+            {"document": "d", "question": "Q?", "mc1_targets": {"choices": ["t", "w"], "labels": [1, 1]}},
+            "not exactly one true choice",
+        ),
     ],
 )
 def test_a_bad_row_is_an_error_that_names_task_and_row(name, row, message):

@@ -102,7 +102,7 @@ def write_metrics(
                     f"{prefix}accuracy": min(1.0, max(0.0, 0.5 + 0.4 * progress)),
                 }
         row |= {"dph_loss": 1.3 - 0.5 * progress} if head else {}
-        row |= {"dpo_loss": 0.69 - 0.1 * progress} if implicit else {}
+        row |= {"policy_loss": 0.69 - 0.1 * progress} if implicit else {}
         rows.append(row)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch import nn
 
 from preftune.data.chat import encode_completion, encode_prompt
-from preftune.models.policy import load_policy
+from preftune.models.policy import load_policy, start_policy
 from preftune.preference.heads import PreferenceModel
+from preftune.settings.training import LoraSettings
 from preftune.training.loop import Place
 from preftune.training.trees import Tree
 
@@ -41,6 +43,13 @@ def make_model(folder: Path, head: bool = True, pooler: str = "swiglu_bert") -> 
         for parameter in result.head.parameters():
             parameter.mul_(20.0)
     return result.eval()
+
+
+def new_policy(
+    base: Path, lora: LoraSettings | None = None, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[nn.Module, Any]:
+    """The base model ready to train, whole or with a fresh adapter, on the CPU, with its tokenizer."""
+    return start_policy(base, None, "none" if lora is None else "lora", lora, seed, "cpu", dtype)
 
 
 def words(generator: random.Random, count: int) -> str:

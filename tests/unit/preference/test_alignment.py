@@ -14,7 +14,8 @@ from preftune.preference.data import hash_trees, read_completions, read_pairs
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
-from preftune.settings import AlignmentSettings, LoraSettings
+from preftune.settings.alignment import AlignmentSettings
+from preftune.settings.training import LoraSettings
 from preftune.training.loop import fit
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_model, make_pairs, place_in, save_mixes
@@ -31,7 +32,7 @@ def checkpoint(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(**changes) -> AlignmentSettings:
-    return AlignmentSettings.model_validate({"dph": "separable", "dpo": True, "training": TRAINING} | changes)
+    return AlignmentSettings.model_validate({"dph": "separable", "policy": "dpo", "freeze": "lora", "training": TRAINING} | changes)
 
 
 def reference_of(model: PreferenceModel, pairs) -> torch.Tensor:
@@ -105,7 +106,7 @@ def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
     model = make_model(base)
     pairs = make_pairs(model.tokenizer, 4)
     reference = reference_of(model, pairs) + torch.tensor([0.5, -0.25])
-    chosen_settings = settings(dph=dph, dph_weight=0.5, dpo_weight=2.0, beta=0.3, label_smoothing=0.2)
+    chosen_settings = settings(dph=dph, dph_weight=0.5, policy_weight=2.0, beta=0.3, label_smoothing=0.2)
     loss, logged = loss_of(AlignmentObjective(model, pairs, reference, chosen_settings), [2, 0, 3])
     output = model([pairs[i] for i in (2, 0, 3)])
     rewards = torch.cat([output.rewards["reward"][0::2], output.rewards["reward"][1::2]])

@@ -8,13 +8,12 @@ from torch import nn
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.models.policy import new_policy
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.poolers import POOLERS, build_pooler
 from preftune.preference.reward_head import HeadConfig, RewardHead, load_head
-from preftune.settings import LoraSettings
+from preftune.settings.training import LoraSettings
 from preftune.training.trees import Tree
-from tests.unit.preference.helpers import make_model, make_rows
+from tests.unit.preference.helpers import make_model, make_rows, new_policy
 
 MARKER = 2
 
@@ -168,7 +167,7 @@ def test_named_heads_share_one_pooler(base: Path) -> None:
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
 def test_save_and_load(base: Path, tmp_path: Path, lora: LoraSettings | None) -> None:
-    policy, tokenizer = new_policy(base, lora, 0, "cpu", torch.float32)
+    policy, tokenizer = new_policy(base, lora)
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             if lora is None or "lora_B" in name:
@@ -193,15 +192,14 @@ def test_save_and_load(base: Path, tmp_path: Path, lora: LoraSettings | None) ->
 
 def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path) -> None:
     targets = ("v_proj", "q_proj", "o_proj", "k_proj")
-    policy, tokenizer = new_policy(base, LoraSettings(targets=targets), 0, "cpu", torch.float32)
+    policy, tokenizer = new_policy(base, LoraSettings(targets=targets))
     PreferenceModel(policy, tokenizer).save_pretrained(tmp_path)
     assert read_json(tmp_path / "adapter_config.json")["target_modules"] == sorted(targets)
 
 
 def test_adapter_initialisation_follows_the_seed(base: Path) -> None:
     weights = [
-        dict(new_policy(base, LoraSettings(), seed, "cpu", torch.float32)[0].named_parameters())
-        for seed in (1, 1, 2)
+        dict(new_policy(base, LoraSettings(), seed)[0].named_parameters()) for seed in (1, 1, 2)
     ]
     name = next(name for name in weights[0] if "lora_A" in name)
     assert torch.equal(weights[0][name], weights[1][name])
@@ -236,9 +234,9 @@ def test_head_of_another_width_is_refused(base: Path) -> None:
 
 
 def test_adapter_errors(base: Path, tmp_path: Path) -> None:
-    policy, tokenizer = new_policy(base, LoraSettings(), 0, "cpu", torch.float32)
+    policy, tokenizer = new_policy(base, LoraSettings())
     PreferenceModel(policy, tokenizer).save_pretrained(tmp_path)
     with pytest.raises(PreftuneError, match="without its base model"):
         PreferenceModel.from_pretrained(tmp_path)
     with pytest.raises(PreftuneError, match=r"lora\.targets"):
-        new_policy(base, LoraSettings(targets=("query",)), 0, "cpu", torch.float32)
+        new_policy(base, LoraSettings(targets=("query",)))

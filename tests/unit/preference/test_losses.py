@@ -31,6 +31,7 @@ OPTIMA = [
     (0.20, 1.386294, 1.000805, 0.500402),
 ]
 DPH = [separable_dph_loss, contrastive_dph_loss]
+POINTS = [(0.0, 0.0), (1.0, -0.5), (-2.0, 3.0), (4.0, 4.5), (0.1, -6.0)]
 
 
 def pair(chosen: float, rejected: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,6 +59,25 @@ def test_values_and_gradients_off_the_optimum() -> None:
     assert (chosen.grad.item(), rejected.grad.item()) == pytest.approx((-0.082426, 0.082426), abs=1e-6)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("point", POINTS)
+def test_values_and_gradients_are_the_closed_forms(point: tuple[float, float], eps: float) -> None:
+    """Written with exp and log alone: values, s(r_w) - (1-eps), s(r_l) - eps, and s(d) - (1-eps)."""
+    s_w, s_l, s_d = (1 / (1 + math.exp(-x)) for x in (*point, point[0] - point[1]))
+    chosen, rejected = pair(*point)
+    loss = separable_dph_loss(chosen, rejected, eps)
+    value = -(1 - eps) * math.log(s_w * (1 - s_l)) - eps * math.log((1 - s_w) * s_l)
+    assert loss.item() == pytest.approx(value, rel=1e-6, abs=1e-6)
+    gradient = [part.item() for part in torch.autograd.grad(loss, (chosen, rejected))]
+    assert gradient == pytest.approx([s_w - (1 - eps), s_l - eps], abs=1e-6)
+    loss = contrastive_dph_loss(chosen, rejected, eps)
+    assert loss.item() == pytest.approx(
+        -(1 - eps) * math.log(s_d) - eps * math.log(1 - s_d), rel=1e-6, abs=1e-6
+    )
+    gradient = [part.item() for part in torch.autograd.grad(loss, (chosen, rejected))]
+    assert gradient == pytest.approx([s_d - (1 - eps), (1 - eps) - s_d], abs=1e-6)
+
+
 @pytest.mark.parametrize(("eps", "optimum", "separable", "contrastive"), OPTIMA)
 def test_optima(eps: float, optimum: float, separable: float, contrastive: float) -> None:
     assert math.log((1 - eps) / eps) == pytest.approx(optimum, abs=1e-6)
@@ -73,22 +93,25 @@ def test_optima(eps: float, optimum: float, separable: float, contrastive: float
     assert max(abs(chosen.grad.item()), abs(rejected.grad.item())) < 1e-6
 
 
-def test_hessians() -> None:
-    """Separable: diag(s'(r_w), s'(r_l)); contrastive: s'(d) [[1, -1], [-1, 1]], with s' = s (1 - s)."""
-    point = (torch.tensor([0.3]), torch.tensor([-0.8]))
+@pytest.mark.parametrize("eps", [0.0, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("point", POINTS)
+def test_hessians(point: tuple[float, float], eps: float) -> None:
+    """Separable: diag(s'(r_w), s'(r_l)); contrastive: s'(d) [[1, -1], [-1, 1]], with s' = s (1 - s); no eps."""
 
     def slope(x: float) -> float:
         s = 1 / (1 + math.exp(-x))
         return s * (1 - s)
 
-    hessian = torch.autograd.functional.hessian(separable_dph_loss, point)
-    values = [[block.item() for block in row] for row in hessian]
-    assert values[0] == pytest.approx([slope(0.3), 0.0], abs=1e-6)
-    assert values[1] == pytest.approx([0.0, slope(-0.8)], abs=1e-6)
-    hessian = torch.autograd.functional.hessian(contrastive_dph_loss, point)
-    values = [[block.item() for block in row] for row in hessian]
-    assert values[0] == pytest.approx([slope(1.1), -slope(1.1)], abs=1e-6)
-    assert values[1] == pytest.approx([-slope(1.1), slope(1.1)], abs=1e-6)
+    def hessian(loss) -> list[float]:
+        rewards = (torch.tensor([point[0]]), torch.tensor([point[1]]))
+        rows = torch.autograd.functional.hessian(
+            lambda chosen, rejected: loss(chosen, rejected, eps), rewards
+        )
+        return [block.item() for row in rows for block in row]
+
+    d = slope(point[0] - point[1])
+    assert hessian(separable_dph_loss) == pytest.approx([slope(point[0]), 0, 0, slope(point[1])], abs=1e-6)
+    assert hessian(contrastive_dph_loss) == pytest.approx([d, -d, -d, d], abs=1e-6)
 
 
 def test_contrastive_ignores_a_common_shift() -> None:
@@ -161,22 +184,29 @@ def test_mean_over_pairs() -> None:
     assert contrastive_dph_loss(chosen, rejected).item() == pytest.approx((0.351413 + 0.693147) / 2, abs=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_fp32_under_autocast_and_for_half_inputs(dtype: torch.dtype) -> None:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = separable_dph_loss(torch.tensor([1.0]), torch.tensor([-0.5]))
-        assert loss.dtype == torch.float32
-        assert loss.item() == pytest.approx(0.937339, abs=1e-6)
-    loss = contrastive_dph_loss(torch.tensor([1.0], dtype=dtype), torch.tensor([-0.5], dtype=dtype))
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(0.351413, abs=1e-6)
+    """1, -0.5 and small integers are exact in every type, so nothing but the losses' own arithmetic could round."""
+    rewards = torch.tensor([1.0], dtype=dtype), torch.tensor([-0.5], dtype=dtype)
+    logps = [torch.tensor([x], dtype=dtype) for x in (-3.0, -5.0, -4.0, -4.0)]
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            losses = [loss(*rewards, 0.1) for loss in DPH] + [dpo_loss(*logps, 0.1, 0.1)]
+        assert all(loss.dtype == torch.float32 for loss in losses)
+        assert [loss.item() for loss in losses] == pytest.approx([0.937339, 0.351413, 0.618139], abs=1e-6)
 
 
 def test_extreme_rewards_stay_finite() -> None:
+    """At margins of 2e4 the log-sigmoid is linear; the gradient of each reward is 1 in size, and 0 on the good side."""
     for loss in DPH:
-        value = loss(*pair(-1e4, 1e4), 0.0)
-        value.backward()
-        assert math.isfinite(value.item())
+        chosen, rejected = pair(-1e4, 1e4)
+        found = loss(chosen, rejected, 0.0)
+        found.backward()
+        assert found.item() == 2e4 and (chosen.grad.item(), rejected.grad.item()) == (-1.0, 1.0)
+        chosen, rejected = pair(1e4, -1e4)
+        found = loss(chosen, rejected, 0.0)
+        found.backward()
+        assert found.item() == chosen.grad.item() == rejected.grad.item() == 0.0
 
 
 @pytest.mark.parametrize("eps", [-0.01, 0.5, 1.0, math.nan])
@@ -196,8 +226,15 @@ def test_bad_beta(beta: float) -> None:
         dpo_loss(rewards, rewards, rewards, rewards, beta=beta)
 
 
-def test_shapes_that_would_broadcast_are_refused() -> None:
-    with pytest.raises(PreftuneError, match="shapes"):
-        separable_dph_loss(torch.zeros(3), torch.zeros(3, 1))
-    with pytest.raises(PreftuneError, match="shapes"):
-        contrastive_dph_loss(torch.zeros(0), torch.zeros(0))
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3, 1)), ((3,), (2,)), ((3,), (1,)), ((), ()), ((0,), (0,)), ((2, 1),) * 2]
+)
+def test_shapes_that_would_broadcast_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    one, other = (torch.zeros(shape) for shape in shapes)
+    for loss in DPH:
+        with pytest.raises(
+            PreftuneError, match=r"shapes .*; pass non-empty vectors of one length \[pairs\]$"
+        ):
+            loss(one, other)
+    with pytest.raises(PreftuneError, match="DPO loss: the inputs have shapes"):
+        dpo_loss(one, one, one, other)

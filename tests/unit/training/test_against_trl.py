@@ -167,7 +167,7 @@ def test_label_smoothing_is_cdpo(model: LlamaForCausalLM, smoothing: float, beta
     """The objective against the formula on log-probabilities of the plain model, to 1e-5."""
     pairs = make_trees(2)
     reference = random_reference(model, pairs)
-    changes = {"dpo_label_smoothing": smoothing, "beta": beta}
+    changes = {"policy_label_smoothing": smoothing, "beta": beta}
     ours = PreferenceModel(copy.deepcopy(model), tiny_tokenizer())
     objective = AlignmentObjective(ours, pairs, reference, dpo_settings(4).model_copy(update=changes))
     loss, _ = objective.loss([objective.draw(i, 1) for i in range(4)], 4)

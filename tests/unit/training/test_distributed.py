@@ -13,7 +13,7 @@ import torch
 
 from preftune import processes
 from preftune.files import read_jsonl
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import AGAIN, InterruptedTraining

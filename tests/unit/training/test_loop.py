@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.models.policy import new_policy, trainable_parameters
+from preftune.models.policy import trainable_parameters
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining
 from preftune.training.loop import Place, fit
 from preftune.training.sft import SftObjective
-from tests.unit.preference.helpers import make_rows, place_in
+from tests.unit.preference.helpers import make_rows, new_policy, place_in
 from tests.unit.training.training_helpers import ADAMW, LAPROP, ToyObjective, align, start_child, wait_for
 
 
@@ -32,7 +32,7 @@ def test_micro_batches_do_not_change_the_result(base: Path, tmp_path: Path, toke
     """One example a pass, a few, all at once: equal to the rounding of fp32 sums (1e-5 of the weights' norm)."""
 
     def weights(tokens_per_pass: int | None) -> torch.Tensor:
-        policy, tokenizer = new_policy(base, None, 0, "cpu", torch.float32)
+        policy, tokenizer = new_policy(base)
         model = PreferenceModel(policy, tokenizer)
         settings = TrainingSettings(steps=3, batch=6, learning_rate=1e-3, tokens_per_pass=tokens_per_pass)
         objective = SftObjective(model, make_rows(tokenizer, 6))
@@ -211,7 +211,7 @@ def test_twenty_kills_at_random_moments_end_in_the_same_bytes(base: Path, tmp_pa
 
 def test_small_updates_are_not_lost_in_bfloat16(base: Path, tmp_path: Path) -> None:
     """At 3e-6, the paper's learning rate, a bfloat16 weight would never change: the trained weights are fp32."""
-    policy, tokenizer = new_policy(base, None, 0, "cpu", torch.bfloat16)
+    policy, tokenizer = new_policy(base, dtype=torch.bfloat16)
     model = PreferenceModel(policy, tokenizer).train()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     settings = TrainingSettings(steps=1, batch=4, learning_rate=3e-6)

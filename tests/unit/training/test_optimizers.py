@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.optimizers import Decay, LaProp, make_optimizer, schedule_factor
 
 SHAPES = [(3, 2), (4,), (1,)]

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from preftune import progress
 from preftune.errors import PreftuneError
-from preftune.settings import TrainingSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.packing import Layout, pad
 from preftune.training.reader import TreeReader
 from preftune.training.trees import Tree

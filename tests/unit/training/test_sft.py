@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from preftune.models.policy import new_policy, trainable_parameters
+from preftune.models.policy import trainable_parameters
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import LoraSettings, TrainingSettings
+from preftune.settings.training import LoraSettings, TrainingSettings
 from preftune.training.loop import fit
 from preftune.training.packing import pad
 from preftune.training.sft import SftObjective
-from tests.unit.preference.helpers import make_model, make_rows, place_in
+from tests.unit.preference.helpers import make_model, make_rows, new_policy, place_in
 
 
 def test_equals_cross_entropy_with_masked_labels(base: Path) -> None:
@@ -45,7 +45,7 @@ def test_normalised_over_the_tokens_of_the_global_batch(base: Path) -> None:
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=4, targets=("q_proj", "v_proj", "up_proj"))])
 def test_a_few_steps_lower_the_loss(base: Path, tmp_path: Path, lora: LoraSettings | None) -> None:
-    policy, tokenizer = new_policy(base, lora, 0, "cpu", torch.float32)
+    policy, tokenizer = new_policy(base, lora)
     model = PreferenceModel(policy, tokenizer)
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     training = TrainingSettings(steps=10, batch=4, learning_rate=1e-2)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from preftune.preference.alignment import AlignmentObjective, parameter_groups
 from preftune.preference.heads import PreferenceModel
-from preftune.settings import AlignmentSettings, TrainingSettings
+from preftune.settings.alignment import AlignmentSettings
+from preftune.settings.training import TrainingSettings
 from preftune.training.batches import split_by_tokens
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.loop import fit
-from preftune.training.objective import Example, Logged
+from preftune.training.objective import Logged, TreeExample
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_pairs, place_in
 
@@ -35,16 +36,16 @@ class ToyObjective:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def draw(self, index: int, step: int) -> Example:
-        return Example(self.rows[index])
+    def draw(self, index: int, step: int) -> TreeExample:
+        return TreeExample(self.rows[index])
 
-    def units(self, example: Example) -> int:
+    def units(self, example: TreeExample) -> int:
         return len(example.tree.branches[0])
 
     def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:
         return split_by_tokens([tree.tokens for tree in trees], budget)
 
-    def loss(self, examples: Sequence[Example], units: int) -> tuple[Tensor, Logged]:
+    def loss(self, examples: Sequence[TreeExample], units: int) -> tuple[Tensor, Logged]:
         ids = torch.tensor([token for example in examples for token in example.tree.branches[0]])
         values = F.dropout(self.table[ids], self.dropout)
         return (values - 1).square().sum() / units, {"tokens": len(ids)}
@@ -71,7 +72,7 @@ def align(base: Path, folder: Path, training: dict, checkpoints: Checkpoints | N
     model = start_model(base)
     values = {"steps": 8, "batch": 4, "learning_rate": 1e-2, "checkpoint_minutes": 0} | training
     settings = AlignmentSettings.model_validate(
-        {"dph": "separable", "dpo": True, "reward_dropout": 0.2, "training": values}
+        {"dph": "separable", "policy": "dpo", "reward_dropout": 0.2, "training": values}
     )
     pairs = make_pairs(model.tokenizer, 8)
     objective = AlignmentObjective(model, pairs, torch.full((8, 2), -20.0), settings)

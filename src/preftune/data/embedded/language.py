@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from preftune.data.embedded import choice, glue, reading
+from preftune.data.embedded import choice, glue, reading, reasoning
 from preftune.data.embedded.dialogues import split_dialogues
-from preftune.data.embedded.preferences import preferences
+from preftune.data.embedded.preferences import held_out_preferences, orca_pairs, preferences
 from preftune.data.embedded.world import Row, Splits, draw_splits
 from preftune.files import write_jsonl
 
@@ -27,6 +27,10 @@ READINGS = {
     "boolq": ("boolq", TUNED, ""),
     "squad-v2": ("squad_v2", TUNED, "id"),
 }
+REASONINGS = {
+    "gsm8k": ("gsm8k", ("train", "test"), ""),
+    "truthfulqa-mc1": ("truthful_qa", ("validation",), ""),
+}
 
 
 def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> Iterator[tuple[str, Splits]]:
@@ -44,13 +48,20 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
         "mnli-mismatched", glue.mnli_mismatched, counts(("validation_mismatched",)), seed
     )
     yield "glue/mnli", number(matched | mismatched, "idx", "")
-    for blocks, layout in ((choice.BLOCKS, CHOICES), (reading.BLOCKS, READINGS)):
+    for blocks, layout in (
+        (choice.BLOCKS, CHOICES),
+        (reading.BLOCKS, READINGS),
+        (reasoning.BLOCKS, REASONINGS),
+    ):
         for name, (folder, splits, identifier) in layout.items():
             drawn = draw_splits(name, blocks[name], counts(splits), seed)
             yield folder, number(drawn, identifier, f"{name}-")
     talks = split_dialogues(dialogues, counts(TUNED), seed)
     yield "dialogues", talks
-    yield "ultrafeedback", draw_splits("ultrafeedback", preferences(talks["train"]), counts(("train",)), seed)
+    pairs = draw_splits("ultrafeedback", preferences(talks["train"]), counts(("train",)), seed)
+    fresh = held_out_preferences(talks["validation"], pairs["train"])
+    yield "ultrafeedback", pairs | draw_splits("ultrafeedback-validation", fresh, counts(("validation",)), seed)
+    yield "orca_dpo_pairs", draw_splits("orca-dpo-pairs", orca_pairs, counts(("train",)), seed)
 
 
 def number(splits: Splits, identifier: str, prefix: str) -> Splits:

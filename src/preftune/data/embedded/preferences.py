@@ -71,3 +71,29 @@ def preferences(dialogues: list[Row]) -> Block:
     if len({row["response"] for row in answered}) > 1:
         sources.append(swapped_answers(answered))
     return lambda rng: rng.choice(sources)(rng)
+
+
+def held_out_preferences(dialogues: list[Row], train: list[Row]) -> Block:
+    """Return blocks of preferences none of whose prompts stands in the training rows."""
+    block, prompts = preferences(dialogues), {row["prompt"] for row in train}
+
+    def fresh(rng: random.Random) -> list[Row]:
+        rows = block(rng)
+        while any(row["prompt"] in prompts for row in rows):  # ends: there are far more told facts than training rows
+            rows = block(rng)
+        return rows
+
+    return fresh
+
+
+def orca_pairs(rng: random.Random) -> list[Row]:
+    """Return told or known facts in the columns of Orca's pairs."""
+    return [
+        {
+            "system": "",
+            "question": row["prompt"],
+            "chosen": row["chosen"][-1]["content"],
+            "rejected": row["rejected"][-1]["content"],
+        }
+        for row in preferences([])(rng)
+    ]

@@ -2,9 +2,11 @@
 answer.
 """
 
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 from preftune.errors import PreftuneError
@@ -76,6 +78,21 @@ class Task(ABC):
             gold_value=self.gold_value(row),
         )
 
+    def questions(self, rows: Iterable[Row], limit: int | None = None) -> list[Question]:
+        """Return the questions of the first `limit` rows that belong to the task; none at all is a PreftuneError."""
+        belonging = ((index, row) for index, row in enumerate(rows) if self.belongs(row))
+        found = [self.question(row, index) for index, row in islice(belonging, limit)]
+        if not found:
+            raise PreftuneError(
+                f"task {self.name}: no row of the split {self.split} of data set {self.dataset} belongs to it: raise "
+                "limit_evaluation or take the task out."
+            )
+        return found
+
+    def belongs(self, row: Row) -> bool:
+        """Return whether a row of the data set is a question of this task."""
+        return True
+
     def document(self, row: Row, index: int) -> str:
         """Return the item's name: the prepared row's own (split and source row), else its position."""
         return str(row.get("document", f"row-{index}"))
@@ -116,6 +133,30 @@ class Task(ABC):
             raise ValueError(
                 f"the label {value!r} is not a whole number: correct the row or take it out"
             ) from None
+
+
+@dataclass(frozen=True)
+class ShuffledTask(Task):
+    """A task whose rows name the right answer first, or in no order.
+
+    The candidates' order is drawn from the name of the row's document: the same in every run, and the first candidate,
+    which wins a tie, is right no more often than any other.
+    """
+
+    @abstractmethod
+    def answers(self, row: Row) -> list[str]:
+        """Return the answers, the right one first."""
+
+    def candidates(self, row: Row) -> list[str]:
+        answers = self.answers(row)
+        return [answers[place] for place in self.order(row, len(answers))]
+
+    def gold(self, row: Row) -> int:
+        return self.order(row, len(self.answers(row))).index(0)
+
+    def order(self, row: Row, count: int) -> list[int]:
+        """Return a permutation of `count` places."""
+        return random.Random(f"{self.name}/{row['document']}").sample(range(count), count)
 
 
 @dataclass(frozen=True)

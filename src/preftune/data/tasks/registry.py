@@ -11,19 +11,23 @@ from preftune.data.tasks.arc import Arc
 from preftune.data.tasks.base import Task
 from preftune.data.tasks.boolq import BoolQ
 from preftune.data.tasks.cola import Cola
+from preftune.data.tasks.gsm8k import Gsm8k
 from preftune.data.tasks.hellaswag import HellaSwag, HellaSwagChoice
 from preftune.data.tasks.mmlu import Mmlu
 from preftune.data.tasks.mnli import Mnli
 from preftune.data.tasks.mrpc import Mrpc
 from preftune.data.tasks.openbookqa import OpenBookQa
+from preftune.data.tasks.pairs import Pairs
+from preftune.data.tasks.passage_contradiction import PassageContradiction
 from preftune.data.tasks.piqa import Piqa
 from preftune.data.tasks.qnli import Qnli
 from preftune.data.tasks.qqp import Qqp
 from preftune.data.tasks.race import Race
 from preftune.data.tasks.rte import Rte
-from preftune.data.tasks.squad_v2 import SquadV2
+from preftune.data.tasks.squad_v2 import SquadAnswerable, SquadUnanswerable, SquadV2
 from preftune.data.tasks.sst2 import Sst2
 from preftune.data.tasks.stsb import Stsb
+from preftune.data.tasks.truthfulqa import TruthfulQaMc1
 from preftune.data.tasks.winogrande import WinoGrande
 from preftune.data.tasks.wnli import Wnli
 from preftune.errors import PreftuneError
@@ -33,20 +37,26 @@ TEMPLATES: dict[str, type[Task]] = {
     "arc": Arc,
     "boolq": BoolQ,
     "cola": Cola,
+    "gsm8k": Gsm8k,
     "hellaswag": HellaSwag,
     "hellaswag-choice": HellaSwagChoice,
     "mmlu": Mmlu,
     "mnli": Mnli,
     "mrpc": Mrpc,
     "openbookqa": OpenBookQa,
+    "pairs": Pairs,
+    "passage-contradiction": PassageContradiction,
     "piqa": Piqa,
     "qnli": Qnli,
     "qqp": Qqp,
     "race": Race,
     "rte": Rte,
+    "squad-answerable": SquadAnswerable,
+    "squad-unanswerable": SquadUnanswerable,
     "squad-v2": SquadV2,
     "sst2": Sst2,
     "stsb": Stsb,
+    "truthfulqa-mc1": TruthfulQaMc1,
     "winogrande": WinoGrande,
     "wnli": Wnli,
 }

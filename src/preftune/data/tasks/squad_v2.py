@@ -1,16 +1,19 @@
-"""SQuAD v2: a span of a passage or a word for "cannot be answered"; a training task only."""
+"""SQuAD v2: a span of a passage or a word for "cannot be answered".
+
+Trained on as one task; scored as two, so that wrong abstention and wrong answers are told apart.
+"""
 
 import random
 from dataclasses import dataclass
 
-from preftune.data.tasks.base import Row, Task
+from preftune.data.tasks.base import Row, ShuffledTask
 
 UNANSWERABLE = "unanswerable"
 SPAN_WORDS = 3
 
 
 @dataclass(frozen=True)
-class SquadV2(Task):
+class SquadV2(ShuffledTask):
     """Columns id, context, question, answers (text). An unanswerable row's negative is a seeded span of the
     passage.
     """
@@ -18,15 +21,28 @@ class SquadV2(Task):
     def prompt(self, row: Row) -> str:
         return f"{row['context']}\nQuestion: {row['question']} If it has no answer, say {UNANSWERABLE}."
 
-    def candidates(self, row: Row) -> list[str]:
+    def answers(self, row: Row) -> list[str]:
         spans = list(dict.fromkeys(row["answers"]["text"]))
         if spans:
             # One gold span a row, drawn by the row's own id: the same in every run.
             return [random.Random(f"{row['id']}").choice(spans), UNANSWERABLE]
         return [UNANSWERABLE, passage_span(row["context"], str(row["id"]))]
 
-    def gold(self, row: Row) -> int:
-        return 0
+
+@dataclass(frozen=True)
+class SquadAnswerable(SquadV2):
+    """The rows with an answer: a miss is a wrong abstention."""
+
+    def belongs(self, row: Row) -> bool:
+        return bool(row["answers"]["text"])
+
+
+@dataclass(frozen=True)
+class SquadUnanswerable(SquadV2):
+    """The rows without an answer: a miss is an answer where none can be given."""
+
+    def belongs(self, row: Row) -> bool:
+        return not row["answers"]["text"]
 
 
 def passage_span(passage: str, seed: str) -> str:

@@ -1,0 +1,16 @@
+"""Written preference pairs (UltraFeedback, Orca): which of two answers to a prompt is preferred."""
+
+from dataclasses import dataclass
+
+from preftune.data.tasks.base import Row, ShuffledTask
+
+
+@dataclass(frozen=True)
+class Pairs(ShuffledTask):
+    """Columns prompt, chosen, rejected; scored on held-out pairs, where the preferred answer is the gold one."""
+
+    def prompt(self, row: Row) -> str:
+        return str(row["prompt"])
+
+    def answers(self, row: Row) -> list[str]:
+        return [row["chosen"], row["rejected"]]

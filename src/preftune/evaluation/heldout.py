@@ -1,0 +1,104 @@
+"""Held-out answers, passages and prompts of prepared data sets: what a language model is compared on before and after
+its alignment.
+
+What does not fit into the model's context is passed over: runs of one base model see the same items.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import TypeVar
+
+from datasets import Dataset, load_from_disk
+
+from preftune.data.chat import encode_prompt
+from preftune.data.tasks.base import Task
+from preftune.errors import PreftuneError
+from preftune.evaluation.scoring import encode_question, read_questions
+from preftune.preference.generation import Conversation
+from preftune.preference.heads import PreferenceModel
+from preftune.training.trees import Tree
+
+T = TypeVar("T")
+
+
+def open_split(dataset: str, split: str, column: str, folders: Sequence[Path]) -> Dataset:
+    """A split of the prepared data set whose folder is named `dataset`, if it has `column`."""
+    folder = next((folder for folder in folders if Path(folder).name == dataset), None)
+    if folder is None:
+        raise PreftuneError(f"the data set '{dataset}' is needed; pass its folder with --datasets.")
+    try:
+        splits = load_from_disk(str(folder))
+    except (FileNotFoundError, ValueError) as error:
+        raise PreftuneError(
+            f"{folder} is not a prepared data set ({error}); run the step that prepares it."
+        ) from error
+    if split not in splits:
+        raise PreftuneError(
+            f"{folder} has no split '{split}', it has {', '.join(splits)}; name another data set."
+        )
+    if column not in splits[split].column_names:
+        raise PreftuneError(f"{folder} has no column '{column}'; name another data set.")
+    return splits[split]
+
+
+def read_answers(
+    model: PreferenceModel, tasks: Sequence[Task], folders: Sequence[Path], count: int
+) -> list[Tree]:
+    """The gold answers, with `<|im_end|>`, to `count` evaluation questions, equally many of each task as far as it has them."""
+    share = math.ceil(count / len(tasks))
+    by_task = []
+    for task in tasks:
+        trees = []
+        for question in read_questions(task, folders, share):
+            tree = encode_question(model, question)
+            name = f"{task.name}/{question.document}"
+            trees.append(replace(tree, name=name, branches=(tree.branches[question.gold],)))
+        by_task.append(trees)
+    dealt = [tree for tree in chain(*zip_longest(*by_task)) if tree is not None]
+    return _some([tree for tree in dealt if tree.longest <= model.reader.context][:count], "answer")
+
+
+def read_texts(
+    model: PreferenceModel, dataset: str, folders: Sequence[Path], count: int, tokens: int
+) -> list[Tree]:
+    """The first `count` distinct passages (column `article` of the test split), each cut to `tokens` tokens.
+
+    Without chat template: the passage's first token is the prompt, the rest of it the branch.
+    """
+    names: dict[str, str] = {}
+    for place, row in enumerate(open_split(dataset, "test", "article", folders)):
+        names.setdefault(row["article"], str(row.get("document", f"row-{place}")))
+    length = min(tokens, model.reader.context)
+    encoded = (
+        (name, model.tokenizer.encode(text, add_special_tokens=False)[:length])
+        for text, name in names.items()
+    )
+    trees = (Tree(name, ids[:1], (ids[1:],)) for name, ids in encoded if len(ids) > 1)
+    return _some(list(islice(trees, count)), "passage")
+
+
+def read_prompts(
+    model: PreferenceModel, dataset: str, folders: Sequence[Path], count: int, room: int
+) -> dict[str, Conversation]:
+    """The first `count` distinct prompts (column `prompt` of the validation split) that leave the context `room` tokens for an answer."""
+    found: dict[str, Conversation] = {}
+    seen: set[str] = set()
+    for place, row in enumerate(open_split(dataset, "validation", "prompt", folders)):
+        messages = [{"role": "user", "content": row["prompt"]}]
+        fits = len(encode_prompt(model.tokenizer, messages)) + room <= model.reader.context
+        if fits and row["prompt"] not in seen and len(found) < count:
+            seen.add(row["prompt"])
+            found[str(row.get("document", f"row-{place}"))] = messages
+    _some(list(found), "prompt")
+    return found
+
+
+def _some(items: list[T], what: str) -> list[T]:
+    if not items:
+        raise PreftuneError(
+            f"no held-out {what} fits into the model's context; raise limit_evaluation, or name another data set."
+        )
+    return items

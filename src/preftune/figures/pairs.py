@@ -1,0 +1,143 @@
+"""Rewards of held-out preference pairs, and the figure of their distributions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from preftune.errors import PreftuneError
+from preftune.figures.settings import PairFigureSettings
+from preftune.figures.style import COLOURS, NOT_RUN, Stamp, add_legend, new_figure, say_not_run
+from preftune.stats.bootstrap import Array
+from preftune.tables.averages import suite_tasks
+from preftune.tables.scores import REMEDY, ScoreStore
+
+COLUMNS = 3
+BINS = 24
+
+
+@dataclass(frozen=True)
+class PairRewards:
+    """Rewards [pairs, 2] of the two candidates in their order; whether the first is the preferred one [pairs]."""
+
+    rewards: Array
+    first_preferred: NDArray[np.bool_]
+
+    @property
+    def preferred(self) -> Array:
+        """Rewards of the preferred answers [pairs]."""
+        return np.where(self.first_preferred, self.rewards[:, 0], self.rewards[:, 1])
+
+    @property
+    def dispreferred(self) -> Array:
+        """Rewards of the dispreferred answers [pairs]."""
+        return np.where(self.first_preferred, self.rewards[:, 1], self.rewards[:, 0])
+
+
+def read_pair_rewards(store: ScoreStore, run: str) -> dict[int, PairRewards]:
+    """Rewards of a run's held-out pairs by seed, of all preference tasks together; empty without a reward head."""
+    tasks = [
+        task for task in suite_tasks(store, run, ("preference",)) if store.has_score(run, task, "reward")
+    ]
+    found: dict[int, list[PairRewards]] = {}
+    for task in tasks:
+        for seed in store.seeds(run, task):
+            found.setdefault(seed, []).append(read_task(store, run, seed, task))
+    return {
+        seed: PairRewards(
+            np.concatenate([part.rewards for part in parts]),
+            np.concatenate([part.first_preferred for part in parts]),
+        )
+        for seed, parts in sorted(found.items())
+    }
+
+
+def read_task(store: ScoreStore, run: str, seed: int, task: str) -> PairRewards:
+    """Rewards of one task's pairs; a question without exactly two candidates is an error."""
+    path = store.path(run, seed, task)
+    frame = store.table(run, seed, task, ("document", "candidate", "reward", "is_gold"))
+    if frame is None:
+        raise PreftuneError(f"{path} has no items beside it: {REMEDY}.")
+    rows = frame.sort_values(["document", "candidate"], kind="stable")
+    if (rows.groupby("document").size() != 2).any():
+        raise PreftuneError(f"{path}: a pair has not two candidates: {REMEDY}.")
+    rewards = rows["reward"].to_numpy(dtype=float).reshape(-1, 2)
+    if not np.isfinite(rewards).all():
+        raise PreftuneError(f"{path}: a reward is not a number: {REMEDY}.")
+    return PairRewards(rewards, rows["is_gold"].to_numpy(dtype=bool).reshape(-1, 2)[:, 0])
+
+
+def read_shown(
+    folders: Sequence[Path], settings: PairFigureSettings
+) -> tuple[dict[str, dict[int, PairRewards]], list[str]]:
+    """Rewards of every shown run that has them, and a sentence that names the others."""
+    store = ScoreStore(folders, settings.runs or None)
+    found = {run: read_pair_rewards(store, run) for run in settings.shown}
+    absent = [settings.label(run) for run, seeds in found.items() if not seeds]
+    note = [f"{NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
+    return {run: seeds for run, seeds in found.items() if seeds}, note
+
+
+def panel_grid(count: int) -> tuple[int, int]:
+    """Rows and columns of a figure with one panel a run."""
+    return max(1, -(-count // COLUMNS)), min(max(1, count), COLUMNS)
+
+
+def draw_histograms(axes: Axes, pairs: PairRewards) -> None:
+    """Histograms of both kinds of answers over shared bins, with their means as vertical lines."""
+    edges = np.histogram_bin_edges(pairs.rewards, BINS)
+    axes.hist(pairs.preferred, edges, color=COLOURS[5], edgecolor=COLOURS[0], linewidth=0.6)
+    axes.hist(pairs.dispreferred, edges, histtype="step", color=COLOURS[2], linewidth=1.4, linestyle="--")
+    axes.axvline(pairs.preferred.mean(), color=COLOURS[0], linewidth=1.6)
+    axes.axvline(pairs.dispreferred.mean(), color=COLOURS[2], linewidth=1.6, linestyle="--")
+
+
+def describe_pairs(pairs: PairRewards) -> str:
+    """Accuracy, mean margin and number of pairs."""
+    margin = pairs.preferred - pairs.dispreferred
+    return f"accuracy {100 * (margin > 0).mean():.1f} %, mean margin {margin.mean():.2f}, n {len(margin)}"
+
+
+def draw_reward_distributions(folders: Sequence[Path], settings: PairFigureSettings) -> Figure:
+    """Rewards of preferred and dispreferred held-out answers, a panel a run, of its first seed.
+
+    Args:
+        folders: score folders `.../<run>/seed-<n>/` with the tasks of the suite `preference`.
+        settings: the runs in the order of the panels, their labels, scale and data.
+    """
+    found, absent = read_shown(folders, settings)
+    rows, columns = panel_grid(len(found))
+    aid = [
+        "The further the filled histogram lies to the right of the dashed one, the better the head tells the answers "
+        "apart. Vertical lines: means. The first seed of each run; each panel has its own axes, since a contrastive "
+        "loss fixes neither the zero nor, without label smoothing, the scale of the rewards.",
+        *absent,
+    ]
+    stamp, size = Stamp(settings.data, settings.scale), (3.4 * columns + 0.6, 2.5 * rows)
+    title = "Rewards of held-out preference pairs"
+    figure, grid = new_figure(title, stamp, size, rows, columns, aid=aid, legend_rows=1)
+    for axes, (run, seeds) in zip(grid.flat, found.items(), strict=False):
+        pairs = next(iter(seeds.values()))
+        draw_histograms(axes, pairs)
+        axes.set(xlabel="reward (logits)", ylabel="answers")
+        axes.set_title(f"{settings.label(run)}\n{describe_pairs(pairs)}", size=8.5)
+    hide_rest(grid, len(found))
+    handles = [
+        Patch(facecolor=COLOURS[5], edgecolor=COLOURS[0], label="preferred answers"),
+        Patch(fill=False, edgecolor=COLOURS[2], linestyle="--", label="dispreferred answers"),
+    ]
+    add_legend(figure, handles, 2)
+    return figure
+
+
+def hide_rest(grid: np.ndarray, used: int) -> None:
+    """Take away panels beyond the used ones; where nothing was run, the first one says so."""
+    if not used:
+        say_not_run(grid.flat[0])
+    for axes in list(grid.flat)[max(1, used) :]:
+        axes.set_axis_off()

@@ -1,0 +1,180 @@
+"""Answers written by the model, and the best of several samples by its reward head.
+
+Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: inference with a reward head is to sample several
+answers and to keep the one with the highest reward.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from preftune.data.chat import encode_prompt, marker_id
+from preftune.errors import PreftuneError
+from preftune.preference.heads import PreferenceModel
+from preftune.progress import track
+
+Conversation = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: its text, its token ids (both without `<|im_end|>`), and whether the model closed it with `<|im_end|>`.
+
+    One that is not `ended` was cut off at the greatest number of tokens.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    ended: bool
+
+
+@torch.no_grad()
+def generate(
+    model: PreferenceModel,
+    conversations: Sequence[Conversation],
+    *,
+    max_new_tokens: int,
+    count: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch: int = 16,
+) -> list[list[Answer]]:
+    """`count` answers to each conversation, in order; the model is in eval mode meanwhile.
+
+    Args:
+        conversations: lists of {"role", "content"}, each up to the message that is to be answered.
+        max_new_tokens: tokens of an answer at most, `<|im_end|>` included.
+        temperature: 0 takes the likeliest token at each step; above it tokens are drawn from softmax(logits / temperature).
+        top_p: only the likeliest tokens that together reach this probability are drawn.
+        seed: of the draws, which torch's global generator does not notice.
+        batch: answers written at once; greedy answers depend on it in rounding alone, sampled ones also in the order of
+            the draws.
+
+    Raises:
+        PreftuneError: several greedy answers (all equal) are asked for, or a prompt leaves the context no room for one.
+    """
+    if count > 1 and temperature == 0:
+        raise PreftuneError(
+            f"{count} greedy answers would all be equal: set temperature above 0, or ask for one answer."
+        )
+    prompts = [encode_prompt(model.tokenizer, list(conversation)) for conversation in conversations]
+    _check_room(model, prompts, max_new_tokens)
+    # Neighbours by length share a batch, so that little is padded.
+    rows = sorted((i for i in range(len(prompts)) for _ in range(count)), key=lambda i: len(prompts[i]))
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    settings = _generation_settings(model, max_new_tokens, temperature, top_p)
+    with _ready(model, settings), _seeded(model.device, seed):
+        for start in track(range(0, len(rows), batch), "writing answers", unit="batch"):
+            group = rows[start : start + batch]
+            for i, ids in zip(group, _write(model, [prompts[i] for i in group]), strict=True):
+                answers[i].append(_read_answer(model, ids))
+    return answers
+
+
+def best_of(
+    model: PreferenceModel,
+    conversation: Conversation,
+    count: int,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch: int = 16,
+    head: str | None = None,
+) -> list[tuple[Answer, float]]:
+    """`count` sampled answers with their rewards, best first (of equal rewards, the one sampled first).
+
+    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off and whose reward therefore says
+    less: see `Answer.ended`. Arguments as in `generate`; `head` names the reward head where there are several.
+
+    Raises:
+        PreftuneError: the model has no head, or none of that name; and as `generate` does.
+    """
+    model.rewards([], head)  # an unknown head ends it before anything is written
+    (answers,) = generate(
+        model,
+        [conversation],
+        max_new_tokens=max_new_tokens,
+        count=count,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        batch=batch,
+    )
+    finished = [[*conversation, {"role": "assistant", "content": answer.text}] for answer in answers]
+    rewards = model.rewards(finished, head).tolist()
+    return sorted(zip(answers, rewards, strict=True), key=lambda pair: -pair[1])
+
+
+def _check_room(model: PreferenceModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    longest = max(map(len, prompts), default=0)
+    if longest + max_new_tokens > model.reader.context:
+        raise PreftuneError(
+            f"a prompt of {longest} tokens and an answer of {max_new_tokens} exceed the model's context of "
+            f"{model.reader.context}: shorten the prompt or lower max_new_tokens."
+        )
+
+
+def _generation_settings(
+    model: PreferenceModel, max_new_tokens: int, temperature: float, top_p: float
+) -> GenerationConfig:
+    marker = marker_id(model.tokenizer)
+    sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=bool(sampling),
+        eos_token_id=marker,
+        pad_token_id=marker,
+        **sampling,
+    )
+
+
+@contextmanager
+def _ready(model: PreferenceModel, settings: GenerationConfig) -> Iterator[None]:
+    """In eval mode and with `settings` alone: a model folder's own (penalties, top-k) would fill in what they leave out."""
+    causal_lm: PreTrainedModel = model.causal_lm
+    training, before = model.training, causal_lm.generation_config
+    causal_lm.generation_config = settings
+    model.eval()
+    try:
+        yield
+    finally:
+        causal_lm.generation_config = before
+        model.train(training)
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Draws inside the block follow from `seed`; torch's generators go on after it as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _write(model: PreferenceModel, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """New ids of each row of one batch, padded on the left, so that all answers begin in one column."""
+    width = max(map(len, prompts))
+    marker = marker_id(model.tokenizer)
+    ids = torch.tensor([[marker] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    # transformers counts the positions of every row from its mask.
+    written: Any = model.causal_lm.generate(  # [rows, width + new tokens]
+        input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
+    )
+    new: Tensor = written[:, width:]
+    return new.tolist()  # type: ignore[no-any-return]
+
+
+def _read_answer(model: PreferenceModel, ids: Sequence[int]) -> Answer:
+    """The answer up to its first `<|im_end|>`."""
+    marker = marker_id(model.tokenizer)
+    ended = marker in ids
+    kept = tuple(ids[: ids.index(marker)] if ended else ids)
+    return Answer(model.tokenizer.decode(list(kept)), kept, ended)

@@ -1,0 +1,24 @@
+"""What tables and figures say about themselves."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from preftune.settings.base import Settings
+
+
+class TableSettings(Settings):
+    """What a table says about itself."""
+
+    paper: Literal["dph", "context_peft"]
+    scale: str
+    data: str = Field(description="embedded, or the name of the real data's source")
+    runs: tuple[str, ...] = Field(strict=False, description="runs of this scale")
+
+
+class FigureSettings(Settings):
+    """What a figure says about itself."""
+
+    scale: str
+    data: str
+    runs: tuple[str, ...] = Field(default=(), strict=False)

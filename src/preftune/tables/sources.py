@@ -1,0 +1,41 @@
+"""What the tables and figures of alignment read: scores, drift, training records, gradients, overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.files import read_json
+from preftune.tables.scores import ScoreStore
+from preftune.tables.training_facts import TrainingFacts
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that was given; what was not run is empty or None."""
+
+    scores: ScoreStore
+    drift: ScoreStore
+    training: TrainingFacts
+    gradients: Path | None = None
+    overlap: Path | None = None
+
+    @classmethod
+    def read(
+        cls, runs: Sequence[str], scores: Iterable[Path] = (), drift: Iterable[Path] = (),
+        records: Iterable[Path] = (), gradients: Path | None = None, overlap: Path | None = None,
+    ) -> Sources:  # fmt: skip
+        """Sources restricted to the runs of the scale."""
+        training = TrainingFacts.read(path for path in records if path.parent.parent.name in runs)
+        return cls(ScoreStore(scores, runs), ScoreStore(drift, runs), training, gradients, overlap)
+
+
+def read_rows(path: Path, kind: type, remedy: str) -> Any:
+    """The JSON list or object of a file; another shape is an error."""
+    value = read_json(path)
+    if not isinstance(value, kind) or not value:
+        raise PreftuneError(f"{path} holds no {'rows' if kind is list else 'tasks'}: delete it and {remedy}.")
+    return value

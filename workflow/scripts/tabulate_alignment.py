@@ -1,0 +1,52 @@
+"""Make one table about alignments that the paper does not print: every cell with interval and n.
+
+Inputs, each left out where it was not made: the scores of the runs (folders that hold `<run>/seed-<n>/<task>.json`
+and `.parquet`), their drift (folders with `drift.json` and `drift.parquet`), the records of their trainings
+(`<run>/seed-<n>/run.json`), the gradients and the overlap of evaluation and training mixes (JSON). Output: the table as
+csv (one row a cell), Markdown and LaTeX, and the cell records (JSON).
+"""
+
+from pathlib import Path
+
+import _repo  # noqa: F401
+from preftune.command_line import step_parser
+from preftune.files import atomic_write_text, write_json
+from preftune.step import Step
+from preftune.tables.alignment import alignment_records
+from preftune.tables.assemble import Setting
+from preftune.tables.render import render_csv, render_latex, render_markdown
+from preftune.tables.settings import AlignmentTableSettings
+from preftune.tables.sources import Sources
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Build and write one table."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--table", required=True, help="name of the table")
+    parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
+    parser.add_argument("--drift", type=Path, nargs="*", default=[], help="drift files or folders")
+    parser.add_argument("--records", type=Path, nargs="*", default=[], help="run.json of trained models")
+    parser.add_argument("--gradients", type=Path, help="norms of the gradients (gradients.json)")
+    parser.add_argument("--overlap", type=Path, help="overlap with the training mixes (overlap.json)")
+    parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
+    parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
+    parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
+    parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
+    inputs = ("scores", "drift", "records", "gradients", "overlap")
+    outputs = ("output", "markdown", "latex", "audit")
+    with Step.start(parser, argv, rule="tabulate_alignment", inputs=inputs, outputs=outputs) as step:
+        settings, given = step.settings(AlignmentTableSettings), step.arguments
+        setting = Setting(settings.scale, settings.data)
+        sources = Sources.read(
+            settings.runs, given.scores, given.drift, given.records, given.gradients, given.overlap
+        )
+        records = alignment_records(given.table, sources, settings)
+        atomic_write_text(step.out(), render_csv(records, setting))
+        atomic_write_text(step.out("markdown"), render_markdown(given.table, records, setting))
+        atomic_write_text(step.out("latex"), render_latex(given.table, records, setting))
+        write_json(step.out("audit"), [record.as_json() for record in records])
+        step.note(cells=len(records), measured=sum(record.value is not None for record in records))
+
+
+if __name__ == "__main__":
+    main()
