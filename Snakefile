@@ -20,6 +20,7 @@ include: "workflow/rules/captioning.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/preference_figures.smk"
 include: "workflow/rules/captioning_figures.smk"
 
 

@@ -116,7 +116,7 @@ def test_reference_table(reference: Path) -> None:
 def test_alignment_starts_at_the_reference(aligned: Path) -> None:
     """At step 1 the policy is the reference, so every implicit reward is 0 and the cDPO loss is log 2."""
     first = read_jsonl(aligned / "metrics.jsonl")[0]
-    assert first["dpo_loss"] == pytest.approx(0.693147, abs=1e-4)
+    assert first["policy_loss"] == pytest.approx(0.693147, abs=1e-4)
     assert first["implicit_margin"] == pytest.approx(0.0, abs=1e-4)
     assert {"chosen_reward", "rejected_reward", "margin", "accuracy", "dph_loss"} <= set(first)
     assert read_json(aligned / "head.json")["pooler"] == "swiglu_bert"
@@ -152,7 +152,7 @@ def test_dpo_only_has_no_head_and_dph_only_no_reference(
     )
     assert not (only_dpo / "head.json").exists()
     only_dph = succeed("train_alignment", ALIGNMENT | {"policy": "none"}, output=work / "dph", **paths)
-    assert "dpo_loss" not in read_jsonl(only_dph / "metrics.jsonl")[0]
+    assert "policy_loss" not in read_jsonl(only_dph / "metrics.jsonl")[0]
     fail("train_alignment", ALIGNMENT, output=work / "fails", **paths)
     assert "pass its folder" in capsys.readouterr().err
 

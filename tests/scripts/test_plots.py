@@ -9,6 +9,7 @@ from PIL import Image
 
 from preftune.step import Step
 from tests.unit.figures import synthetic
+from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs
 
 CELLS = str(Path(__file__).parents[2] / "config" / "cells.tsv")
 STAMP = {"scale": "demo", "data": "embedded"}
@@ -30,11 +31,20 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     synthetic.write_captioners(root / "perplexity")
     synthetic.write_systems(root / "scores")
     models = [str(path) for path in synthetic.write_models(root / "models")]
+    facts = write_alignments(root / "alignments")
+    pairs = ["--scores", str(root / "alignments" / "scores")]
+    drifts = [*pairs, "--drift", str(root / "alignments" / "drift")]
+    noise = json.dumps({**STAMP, "runs": list(facts), "settings": facts})
     cells = ["--cells", CELLS, "--scores", str(root / "perplexity")]
     return {
         "plot_loss_landscape": ["--settings", json.dumps({**STAMP, "epsilons": [0.1]})],
         "plot_training_curves": ["--models", *models],
         "plot_task_scores": ["--scores", str(root / "scores")],
+        "plot_reward_distributions": pairs,
+        "plot_reliability": pairs,
+        "plot_label_noise": [*pairs, "--settings", noise],
+        "plot_alignment_cost": drifts,
+        "plot_accuracy_against_kl": drifts,
         "plot_adaptors": cells,
         "plot_encoders": cells,
         "plot_rank_sweep": cells,
@@ -50,6 +60,21 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     }
 
 
+def write_alignments(root: Path) -> dict[str, dict[str, object]]:
+    """Scores and drift of three runs, one of them without a head; returns the settings of the two noise runs."""
+    for run in ("sft", "dph-joint", "dph-only"):
+        write_random_pairs(root / "scores", run, 0, 1.0, reward=run != "sft")
+        write_random_drift(root / "drift", run, 0, 0.1 * (run != "sft"), 3.0, 20)
+    facts: dict[str, dict[str, object]] = {}
+    for share in (0.0, 0.2):
+        run = f"noise-{share}"
+        write_random_pairs(root / "scores", run, 0, 1.0 - share)
+        facts[run] = {
+            "dph": "separable", "pooler": "bert", "label_smoothing": 0.1, "freeze": "model", "flipped": share
+        }  # fmt: skip
+    return facts
+
+
 def draw(script: str, words: list[str], folder: Path) -> tuple[Path, Path]:
     """Run one script in this process; returns its PNG and PDF."""
     png, pdf = folder / "figure.png", folder / "figure.pdf"
@@ -63,12 +88,26 @@ SIZES = {
     "plot_loss_landscape": (780, 840),
     "plot_training_curves": (1950, 1230),
     "plot_task_scores": (1200, 1200),
+    "plot_reward_distributions": (1110, 375),
+    "plot_reliability": (1080, 435),
+    "plot_label_noise": (1290, 540),
+    "plot_alignment_cost": (1875, 400),
+    "plot_accuracy_against_kl": (1290, 630),
     "plot_adaptors": (1650, 660),
     "plot_encoders": (1650, 660),
     "plot_rank_sweep": (1425, 570),
     "plot_attention": (1447, 585),
     "plot_gallery": (1740, 400),
 }
+
+SCORED = (
+    "plot_task_scores",
+    "plot_reward_distributions",
+    "plot_reliability",
+    "plot_label_noise",
+    "plot_alignment_cost",
+    "plot_accuracy_against_kl",
+)
 
 
 @pytest.mark.parametrize("script", SIZES)
@@ -101,14 +140,25 @@ def test_captioning_runs_alone_give_one_panel(tmp_path: Path) -> None:
 def test_nothing_run_is_said_not_an_error(tmp_path: Path) -> None:
     for script in ("plot_adaptors", "plot_rank_sweep"):
         draw(script, ["--cells", CELLS], tmp_path)
+    (tmp_path / "empty").mkdir()
+    empty = str(tmp_path / "empty")
+    for script in ("plot_reward_distributions", "plot_reliability", "plot_label_noise"):
+        draw(script, ["--scores", empty], tmp_path)
+    for script in ("plot_alignment_cost", "plot_accuracy_against_kl"):
+        draw(script, ["--scores", empty, "--drift", empty], tmp_path)
 
 
 def break_input(script: str, words: list[str], folder: Path) -> list[str]:
-    """The command line with its first input replaced by an empty file, or by a folder without scores."""
+    """The command line with its first input replaced by an empty file, or by a folder with an empty one."""
     empty = folder / "run" / "seed-0.jsonl"
     empty.parent.mkdir(exist_ok=True)
     empty.write_bytes(b"")
-    place = {"plot_training_curves": empty.parent, "plot_task_scores": folder, "plot_gallery": empty}
+    for run in ("dph-joint", "noise-0.0"):
+        damaged = folder / "scores" / run / "seed-0" / "ultrafeedback.json"
+        damaged.parent.mkdir(parents=True, exist_ok=True)
+        damaged.write_bytes(b"")
+    place = {"plot_training_curves": empty.parent, "plot_gallery": empty}
+    place |= dict.fromkeys(SCORED, folder / "scores")
     return [words[0], str(place.get(script, empty)), *words[2:]]
 
 

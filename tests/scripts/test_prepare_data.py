@@ -2,6 +2,7 @@
 
 import json
 
+import compute_overlap
 import generate_language_data
 import prepare_dataset
 import prepare_preference_mix
@@ -19,7 +20,8 @@ def run(script, output, settings, *arguments):
     """Run a script's command line in this process."""
     words = [*arguments, "--output", output, "--settings", json.dumps(settings)]
     script.main([str(word) for word in words])
-    return json.loads((output / "run.json").read_text())
+    record = output.with_suffix(".run.json") if output.suffix else output / "run.json"
+    return json.loads(record.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,18 @@ def test_the_authors_schemes_are_settings(folder, tmp_path):
     record = run(prepare_preference_mix, tmp_path / "pairs", settings, *inputs)
     assert record["facts"]["faithful_bugs"] == 3
     assert sum(load_from_disk(str(tmp_path / "pairs"))["faithful_bug"]) == 3
+
+
+def test_overlap_is_counted_for_every_scored_task(folder, tmp_path):
+    tasks = ["cola", "race-middle", "ultrafeedback"]
+    settings = {"train": tasks, "evaluation": tasks, "limit": 4}
+    datasets = ("--datasets", *(folder / name for name in NAMES))
+    record = run(compute_overlap, tmp_path / "overlap.json", settings, *datasets)
+    counts = json.loads((tmp_path / "overlap.json").read_text())
+    assert list(counts) == tasks
+    assert [count["questions"] for count in counts.values()] == [4, 4, 4]
+    assert counts["ultrafeedback"]["same_prompt"] == 0
+    assert record["facts"]["questions"] == 12
 
 
 @pytest.mark.parametrize(

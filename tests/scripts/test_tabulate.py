@@ -7,9 +7,13 @@ from pathlib import Path
 
 import export_published
 import pytest
+import tabulate_alignment
 import tabulate_claims
 import tabulate_scores
+from jsonschema import validate
 
+from preftune.tables.alignment import ALIGNMENT_TABLES
+from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs, write_record
 from tests.unit.tables.score_folders import write_captioner, write_run
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -69,6 +73,55 @@ def test_tables_of_context_peft(results: Path, table: str) -> None:
     assert (folder / f"{table}.tex").read_text().startswith(r"\begin{table}")
 
 
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command line's inputs for two runs of everything that the tables of alignments read."""
+    folder = tmp_path_factory.mktemp("aligned")
+    records = []
+    for run, skill in (("sft", 0.2), ("dph-joint", 1.0)):
+        write_random_pairs(folder / "scores", run, 0, skill, reward=run != "sft", implicit=run != "sft")
+        write_random_drift(folder / "drift", run, 0, 0.0 if run == "sft" else 0.2, 3.0, 20)
+        facts = {"parameters": 10, "trainable_parameters": 2, "training_seconds": 3, "steps": 4}
+        records.append(str(write_record(folder / "models", run, 0, **facts)))
+    row = {"loss": "dpo", "freeze": "none", "part": "blocks", "norm": 0.5}
+    (folder / "gradients.json").write_text(json.dumps([row]))
+    keys = ("questions", "same_prompt", "same_prompt_and_answer", "ngram_questions", "shared_ngrams")
+    (folder / "overlap.json").write_text(json.dumps({"boolq": dict.fromkeys(keys, 1)}))
+    return [
+        "--scores", str(folder / "scores"), "--drift", str(folder / "drift"), "--records", *records,
+        "--gradients", str(folder / "gradients.json"), "--overlap", str(folder / "overlap.json"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ALIGNMENT_TABLES)
+def test_tables_of_alignments(aligned: list[str], tmp_path: Path, table: str) -> None:
+    words = ["--table", table, *aligned, *outputs(tmp_path, table)]
+    tabulate_alignment.main([*words, "--settings", settings("dph", "sft", "dph-joint")])
+    records = json.loads((tmp_path / f"{table}.audit.json").read_text())
+    # Neither a frozen run nor a reasoning task is among the inputs.
+    assert any(record["value"] is not None for record in records) == (
+        table not in ("frozen_grid", "reasoning")
+    )
+    assert {record["table"] for record in records} == {table}
+    assert "data: embedded" in (tmp_path / f"{table}.md").read_text()
+    assert (tmp_path / f"{table}.tex").read_text().startswith(r"\begin{table}")
+    recorded = json.loads((tmp_path / f"{table}.run.json").read_text())["inputs"]
+    assert [entry["path"].split("/")[-1] for entry in recorded["overlap"]] == ["external:overlap.json"]
+    validate(records, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
+
+
+def test_alignment_tables_need_nothing_but_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tabulate_alignment.main(
+        ["--table", "baselines", *outputs(tmp_path, "baselines"), "--settings", settings("dph", "sft")]
+    )
+    assert "Nothing of this table was run at this scale." in (tmp_path / "baselines.md").read_text()
+    with pytest.raises(SystemExit):
+        tabulate_alignment.main(
+            ["--table", "glue", *outputs(tmp_path, "glue"), "--settings", settings("dph", "sft")]
+        )
+    assert "--table: no table glue: give one of preferences" in capsys.readouterr().err
+
+
 def test_a_table_of_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "scores").mkdir()
     records = tabulate(tmp_path, "race", tmp_path / "scores", "dph", "sft")
@@ -80,7 +133,11 @@ def test_damaged_scores_and_unknown_tables_end_in_one_sentence(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (results / "dph" / "scores" / "sft" / "seed-0" / "boolq.json").write_text('{"task": ')
-    for table, message in (("gpt4all", "boolq.json is empty or damaged"), ("glu", "has no table glu")):
+    for table, message in (
+        ("gpt4all", "boolq.json is empty or damaged"),
+        ("glu", "has no table glu"),
+        ("reasoning", "has no cell of reasoning: make it with tabulate_alignment"),
+    ):
         with pytest.raises(SystemExit):
             tabulate(results / "out", table, results / "dph" / "scores", "dph", "sft")
         error = capsys.readouterr().err

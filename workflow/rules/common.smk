@@ -8,7 +8,12 @@ from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
 from preftune.settings.alignment import REFERENCED
 from preftune.workflow.console import announce_plan, explain_log, summarise_results
-from preftune.workflow.targets import Targets, load_plan
+from preftune.workflow.targets import (
+    ALIGNMENT_TABLES,
+    PAPER_TABLES,
+    Targets,
+    load_plan,
+)
 
 try:
     PLAN = load_plan(config, workflow.configfiles)

@@ -2,9 +2,7 @@
 
 
 FROZEN = [run.name for run in PLAN.runs("dph") if PLAN.is_frozen(run.name)]
-ALIGNED = [
-    run.name for run in PLAN.runs("dph", "alignment") if run.name not in FROZEN
-]
+ALIGNED = [run.name for run in PLAN.runs("dph", "alignment") if run.name not in FROZEN]
 
 
 def parent_reference(wildcards):
@@ -80,4 +78,35 @@ rule train_heads:
     shell:
         "python workflow/scripts/train_heads.py "
         "--model {input.model} --reference {input.reference} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
+rule compute_gradients:
+    input:
+        base=model_folder(PLAN.config.dph.model),
+        model=run_folder(PLAN.reference_run.name, PLAN.reference_run.seeds[0]),
+        data=DPH + "/data/preference-mix",
+        reference=DPH
+        + f"/reference/{PLAN.reference_run.name}/seed-{PLAN.reference_run.seeds[0]}",
+    output:
+        DPH + "/gradients.json",
+    log:
+        "logs/compute_gradients.log",
+    benchmark:
+        RESULTS + "/timings/compute_gradients.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=5000,
+        gpu=GPU,
+    params:
+        code=code_digest("compute_gradients"),
+        options=options("compute_gradients"),
+    message:
+        "where the gradient of each loss goes"
+    shell:
+        "python workflow/scripts/compute_gradients.py "
+        "--base {input.base} --model {input.model} --data {input.data} "
+        "--reference {input.reference} --output {output} "
         "{params.options} --threads {threads} --log {log}"

@@ -132,6 +132,31 @@ rule prepare_preference_mix:
         "{params.options} --threads {threads} --log {log}"
 
 
+rule compute_overlap:
+    input:
+        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.overlap_datasets),
+    output:
+        DPH + "/overlap.json",
+    log:
+        "logs/compute_overlap.log",
+    benchmark:
+        RESULTS + "/timings/compute_overlap.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        code=code_digest("compute_overlap"),
+        options=options("compute_overlap"),
+    message:
+        "questions that stand in training and in evaluation"
+    shell:
+        "python workflow/scripts/compute_overlap.py "
+        "--datasets {input.datasets} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
 rule prepare_captions:
     input:
         raw=PLAN.raw("context_peft", "coco"),

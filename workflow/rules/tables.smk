@@ -15,7 +15,7 @@ rule tabulate_scores:
     benchmark:
         RESULTS + "/timings/tabulate_scores/{paper}-{table}.tsv"
     wildcard_constraints:
-        table="(?!claims)[a-z0-9_]+",
+        table="|".join(PAPER_TABLES),
     conda:
         "../../envs/tables.yaml"
     threads: 1
@@ -33,6 +33,46 @@ rule tabulate_scores:
         "python workflow/scripts/tabulate_scores.py --cells {input.cells} --table {wildcards.table} "
         "--scores {params.scores} --output {output.csv} --markdown {output.markdown} "
         "--latex {output.latex} --audit {output.audit} {params.options} --log {log}"
+
+
+rule tabulate_alignment:
+    input:
+        scores=TARGETS.scores("dph"),
+        drift=TARGETS.drift(),
+        models=TARGETS.models("dph"),
+        gradients=DPH + "/gradients.json",
+        overlap=DPH + "/overlap.json",
+    output:
+        csv=DPH + "/tables/{table}.csv",
+        markdown=DPH + "/tables/{table}.md",
+        latex=DPH + "/tables/{table}.tex",
+        audit=DPH + "/tables/{table}.audit.json",
+    log:
+        "logs/tabulate_alignment/{table}.log",
+    benchmark:
+        RESULTS + "/timings/tabulate_alignment/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(ALIGNMENT_TABLES),
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("tabulate_alignment"),
+        options=lambda wildcards: PLAN.tabulate_alignment().options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+        records=lambda wildcards, input: [
+            f"{folder}/run.json" for folder in input.models
+        ],
+    message:
+        "table {wildcards.table}: what alignment brings and costs"
+    shell:
+        "python workflow/scripts/tabulate_alignment.py --table {wildcards.table} "
+        "--scores {params.scores} --drift {input.drift} --records {params.records} "
+        "--gradients {input.gradients} --overlap {input.overlap} --output {output.csv} "
+        "--markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
+        "{params.options} --log {log}"
 
 
 rule tabulate_claims:

@@ -1,8 +1,8 @@
 """Gradient norms of each alignment loss in each part of the model, at every level of freezing.
 
-Inputs: a base model folder, the SFT checkpoint, the prepared preference mix and its reference log-probabilities. Output:
-a JSON list of {loss, freeze, part, norm, trainable, tied}: norm is null where no gradient arrives; trainable counts the
-part's parameters that are not frozen; where tied is true the language-model head is counted as embeddings.
+Inputs: a base model folder, the SFT checkpoint, the prepared preference mix and its reference log-probabilities.
+Output: a JSON list of {loss, freeze, part, norm, trainable, tied}: norm is null where no gradient arrives; trainable
+counts the part's parameters that are not frozen; where tied is true the language-model head is counted as embeddings.
 """
 
 import _repo  # noqa: F401

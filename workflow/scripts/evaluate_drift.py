@@ -1,9 +1,9 @@
 """What alignment cost: divergence from the SFT model, perplexity of plain text, and the form of greedy answers.
 
-Inputs: a base model folder, the run's checkpoint, the SFT checkpoint that it started from (absent: the run is that SFT
-model, which does not diverge from itself) and the prepared data sets. Outputs: drift.json (run, kl_per_token,
-kl_per_answer, answers, text_perplexity, text_tokens, length_mean, repetition, ended, prompts) and drift.parquet, one row
-an item: kind (answer, text or generation), item, tokens, kl, nll, length, repeated, ngrams, ended.
+Inputs: a base model folder, the run's checkpoint (<run>/seed-<seed>), the SFT checkpoint that it started from (absent:
+the run is that SFT model, which does not diverge from itself) and the prepared data sets. Outputs: drift.json (run,
+kl_per_token, kl_per_answer, answers, text_perplexity, text_tokens, length_mean, repetition, ended, prompts) and
+drift.parquet, one row an item: kind (answer, text or generation), item, tokens, kl, nll, length, repeated, ngrams, ended.
 """
 
 import _repo  # noqa: F401
@@ -32,7 +32,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
     )
-    parser.add_argument("--run", required=True, help="name of the run")
     parser.add_argument("--output", type=Path, required=True, help="JSON of the measures")
     parser.add_argument("--items", type=Path, required=True, help="parquet table of the items")
     inputs = ("base", "model", "reference", "datasets")
@@ -65,7 +64,7 @@ def evaluate(step: Step) -> None:
         ignore_index=True,
     )
     items.to_parquet(step.out("items"), index=False)
-    write_json(step.out(), {"run": arguments.run, **summarise_drift(items)})
+    write_json(step.out(), {"run": arguments.model.resolve().parent.name, **summarise_drift(items)})
     step.note(answers=len(answers), texts=len(texts), prompts=len(prompts), dtype=str(dtype))
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from preftune.bench import inputs, likelihood, memory, training
+from preftune.bench import alignment, inputs, likelihood, memory, training
 from preftune.bench.alternate import Row
 
-CASES = ("dpo", "sft", "likelihood", "memory")
+CASES = ("dpo", "sft", "likelihood", "memory", "alignment")
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,10 @@ class Bench:
     def _memory(self) -> Iterator[Row]:
         name = "peak memory of a DPO step, tiny model, 4 pairs, reference cached"
         yield memory.compare_memory(name, 2.0, self.threads)
+
+    def _alignment(self) -> Iterator[Row]:
+        model, tokenizer = inputs.small_model(self.folder)
+        pairs = inputs.make_pairs(49000, 24)
+        yield from alignment.compare_alignment(
+            inputs.place(model), tokenizer, pairs, training.make_batches(pairs, 2, 8)
+        )

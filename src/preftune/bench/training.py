@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preftune.bench.alternate import Row, alternate
+from preftune.models.policy import trainable_parameters
 from preftune.preference.alignment import AlignmentObjective, Pair
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.scoring import score_trees
@@ -47,7 +48,9 @@ class OurDpo:
         )
         self.model = PreferenceModel(model, tokenizer).train()
         objective = AlignmentObjective(self.model, pairs, reference, settings)
-        self.training = _training(self.model, objective, settings.training)
+        self.training = engine_training(
+            _all_weights(self.model), objective, settings.training, self.model.device
+        )
         self.rows = {pair.name: row for pair, row in zip(pairs, reference, strict=True)}
 
     def __call__(self, batch: Sequence[Tree]) -> list[float]:
@@ -67,7 +70,9 @@ class OurSft:
     def __init__(self, model: PreTrainedModel, tokenizer: Any, rows: Sequence[Tree]) -> None:
         settings = dpo_settings(len(rows)).training
         self.model = PreferenceModel(model, tokenizer).train()
-        self.training = _training(self.model, SftObjective(self.model, rows), settings)
+        self.training = engine_training(
+            _all_weights(self.model), SftObjective(self.model, rows), settings, self.model.device
+        )
 
     def __call__(self, batch: Sequence[Tree]) -> list[float]:
         """One update; returns the loss."""
@@ -151,15 +156,15 @@ def compare_dpo(
     theirs = TheirDpo(copy.deepcopy(model), tokenizer, None if theirs_online else table)
     ours = OurDpo(copy.deepcopy(model), tokenizer, pairs, reference, ours_online)
     row = alternate(
-        name, "TRL DPOTrainer", "tokens/s", target, _batches(pairs, size, rounds), theirs, ours,
-        work=lambda batch: sum(map(_unshared_tokens, batch)), tolerance=tolerance(),
+        name, "TRL DPOTrainer", "tokens/s", target, make_batches(pairs, size, rounds), theirs, ours,
+        work=lambda batch: sum(map(unshared_tokens, batch)), tolerance=tolerance(),
     )  # fmt: skip
-    read = sum(pair.tokens for pair in pairs) / sum(map(_unshared_tokens, pairs))
+    read = sum(pair.tokens for pair in pairs) / sum(map(unshared_tokens, pairs))
     row.model_flops_utilisation = utilisation(model, read * row.ours)
     return row
 
 
-def _unshared_tokens(pair: Tree) -> int:
+def unshared_tokens(pair: Tree) -> int:
     """Tokens of both conversations, the prompt twice: the same amount for both sides."""
     return 2 * len(pair.prompt) + sum(map(len, pair.branches))
 
@@ -177,7 +182,7 @@ def compare_sft(
     theirs = TheirSft(copy.deepcopy(model), tokenizer)
     ours = OurSft(copy.deepcopy(model), tokenizer, rows)
     row = alternate(
-        name, "TRL SFTTrainer", "tokens/s", target, _batches(rows, size, rounds), theirs, ours,
+        name, "TRL SFTTrainer", "tokens/s", target, make_batches(rows, size, rounds), theirs, ours,
         work=lambda batch: sum(tree.tokens for tree in batch), tolerance=tolerance(),
     )  # fmt: skip
     row.model_flops_utilisation = utilisation(model, row.ours)
@@ -205,12 +210,17 @@ def utilisation(model: PreTrainedModel, tokens_per_second: float) -> float | Non
     return None if peak is None else 6 * weights * tokens_per_second / peak
 
 
-def _training(model: nn.Module, objective: Any, settings: TrainingSettings) -> Training:
-    device = next(model.parameters()).device
+def engine_training(
+    groups: list[dict[str, Any]], objective: Any, settings: TrainingSettings, device: torch.device
+) -> Training:
+    """A training of the engine whose updates are called one by one."""
     compute = torch.bfloat16 if device.type == "cuda" else torch.float32
     place = Place(device, compute, 0, Path("/dev/null"), "bench")
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
     return Training(groups, objective, settings, place, print)
+
+
+def _all_weights(model: nn.Module) -> list[dict[str, Any]]:
+    return [{"params": trainable_parameters(model)}]
 
 
 def _trainer_options() -> dict[str, Any]:
@@ -235,6 +245,6 @@ def _their_step(trainer: Any, optimizer: torch.optim.Optimizer, inputs: dict[str
     return [float(loss)]
 
 
-def _batches(rows: Sequence[Tree], size: int, rounds: int) -> list[list[Tree]]:
+def make_batches(rows: Sequence[Tree], size: int, rounds: int) -> list[list[Tree]]:
     """One batch to warm up and `rounds` to count."""
     return [list(rows[start : start + size]) for start in range(0, size * (rounds + 1), size)]

@@ -139,9 +139,7 @@ def _turns(pools: Sequence[Pool], settings: MixSettings, rows: int) -> list[Pool
     return [pool for pool, count in zip(pools, apportion(rows, weights), strict=True) for _ in range(count)]
 
 
-def draw_mix(
-    pools: Sequence[Pool], settings: MixSettings, seed: int, encode: Encode, copies: int = 1
-) -> Mix:
+def draw_mix(pools: Sequence[Pool], settings: MixSettings, seed: int, encode: Encode, copies: int = 1) -> Mix:
     """Return the examples of a mix in a seeded order: from every pool the same number (to within one), or with sampling
     by size in proportion to min(its rows, elbow). The `copies` examples that `encode` makes of one item stay together.
 
@@ -161,9 +159,7 @@ def draw_mix(
     return mix
 
 
-def _usable(
-    pool: Pool, settings: MixSettings, rng: random.Random, encode: Encode, mix: Mix
-) -> list[Example]:
+def _usable(pool: Pool, settings: MixSettings, rng: random.Random, encode: Encode, mix: Mix) -> list[Example]:
     for _ in range(2 * len(pool.drafts)):  # holds one whole pass, wherever the present one stands
         draft = pool.next(rng)
         row = encode(draft, rng)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 
+from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
 from preftune.data.tasks.registry import TASKS_FILE, nearest, read_tasks
 from preftune.errors import PreftuneError
@@ -42,23 +43,6 @@ class Pool:
         return self.drafts[self.order.pop()]()
 
 
-def open_train(name: str, folders: Mapping[str, Path], asker: str) -> Dataset:
-    """Return the train split of a prepared data set."""
-    if name not in folders:
-        raise PreftuneError(
-            f"the mix takes {asker}, and no prepared folder {name} was given: add it to --datasets."
-        )
-    try:
-        splits = load_from_disk(str(folders[name]))
-    except (FileNotFoundError, ValueError) as error:
-        raise PreftuneError(
-            f"{folders[name]} is not a prepared data set: run the step that prepares it."
-        ) from error
-    if "train" not in splits:
-        raise PreftuneError(f"{folders[name]} has no train split: take {asker} out of the mix's tasks.")
-    return splits["train"]
-
-
 def task_drafts(task: Task, rows: Dataset) -> Iterator[Callable[[], Draft]]:
     """Yield a draft maker for each row of a task's train split."""
 
@@ -75,7 +59,7 @@ def task_drafts(task: Task, rows: Dataset) -> Iterator[Callable[[], Draft]]:
 
 def dialogue_drafts(name: str, folders: Mapping[str, Path]) -> Iterator[Callable[[], Draft]]:
     """Yield a draft maker for each row of a data set of dialogues."""
-    rows = open_train(name, folders, name)
+    rows = open_split(name, "train", folders, name)
     missing = [column for column in DIALOGUE_COLUMNS if column not in rows.column_names]
     if missing:
         raise PreftuneError(
@@ -104,8 +88,8 @@ def collect_pools(
                 raise PreftuneError(
                     f"the task {name} is not trained on in the {mix} mix ({tasks_file}): take it out of the mix's tasks."
                 )
-            drafts = task_drafts(task, open_train(task.dataset, folders, f"the task {name}"))
-            pools.setdefault(task.group, Pool(task.group, [])).drafts.extend(drafts)
+            rows = open_split(task.dataset, "train", folders, f"the task {name}")
+            pools.setdefault(task.group, Pool(task.group, [])).drafts.extend(task_drafts(task, rows))
         elif name not in folders:
             raise PreftuneError(
                 f"{name!r} is neither a task of {tasks_file} nor a prepared data set: "

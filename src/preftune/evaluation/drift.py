@@ -1,5 +1,5 @@
-"""What alignment did to the language model itself: divergence from the SFT model, perplexity of plain text, and the form of
-its greedy answers.
+"""What alignment did to the language model itself: divergence from the SFT model, perplexity of plain text, and the
+form of its greedy answers.
 
 Items are rows with the columns of `COLUMNS`, NaN where a column is not of the item's kind.
 """
@@ -76,8 +76,8 @@ def generation_items(
     """The form of the greedy answer to each prompt.
 
     Returns:
-        One row a prompt: kind `generation`, item, length (tokens without `<|im_end|>`), repeated and ngrams (4-grams that
-        occurred in the answer before, and all), ended (1: closed by the model, 0: cut off).
+        One row a prompt: kind `generation`, item, length (tokens without `<|im_end|>`), repeated and ngrams (4-grams
+        that occurred in the answer before, and all), ended (1: closed by the model, 0: cut off).
     """
     answers = generate(model, list(prompts.values()), max_new_tokens=max_new_tokens, batch=batch)
     rows = [_form(answer) for (answer,) in answers]
@@ -96,8 +96,8 @@ def summarise_drift(items: pd.DataFrame) -> dict[str, Any]:
     Returns:
         kl_per_token: nats over all answer tokens; kl_per_answer: mean of the answers' sums, nats; answers: their number.
         text_perplexity: exp(all nats / all tokens); text_tokens: their number.
-        length_mean: tokens of a greedy answer; repetition: repeated share of the 4-grams of all answers (None where no
-        answer has four tokens); ended: share of answers that the model closed; prompts: their number.
+        length_mean: tokens of a greedy answer; repetition: repeated share of the 4-grams of all answers (None: no answer
+        has four tokens); ended: share of answers that the model closed; prompts: their number.
     """
     answers, texts, written = (items[items["kind"] == kind] for kind in ("answer", "text", "generation"))
     ngrams = written["ngrams"].sum()
@@ -127,7 +127,7 @@ def _divergences(model: PreferenceModel, reference: PreferenceModel, layout: Lay
     """Of every branch [branches], float64; both models read the same rows."""
     if model.reader.packs != reference.reader.packs:
         raise PreftuneError(
-            "the run and its reference are models of two architectures; pass the SFT checkpoint that the run started from."
+            "the run and its reference are models of two architectures; pass the SFT checkpoint that the run began with."
         )
     hidden, reference_hidden = (one.reader.states(layout)[layout.predictors] for one in (model, reference))
     head, reference_head = (one.causal_lm.get_output_embeddings() for one in (model, reference))

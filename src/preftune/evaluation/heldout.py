@@ -47,7 +47,7 @@ def open_split(dataset: str, split: str, column: str, folders: Sequence[Path]) -
 def read_answers(
     model: PreferenceModel, tasks: Sequence[Task], folders: Sequence[Path], count: int
 ) -> list[Tree]:
-    """The gold answers, with `<|im_end|>`, to `count` evaluation questions, equally many of each task as far as it has them."""
+    """The gold answers, with `<|im_end|>`, to `count` evaluation questions, equally many of each task that has them."""
     share = math.ceil(count / len(tasks))
     by_task = []
     for task in tasks:
@@ -83,7 +83,9 @@ def read_texts(
 def read_prompts(
     model: PreferenceModel, dataset: str, folders: Sequence[Path], count: int, room: int
 ) -> dict[str, Conversation]:
-    """The first `count` distinct prompts (column `prompt` of the validation split) that leave the context `room` tokens for an answer."""
+    """The first `count` distinct prompts (column `prompt` of the validation split) with `room` left for an answer, by
+    document.
+    """
     found: dict[str, Conversation] = {}
     seen: set[str] = set()
     for place, row in enumerate(open_split(dataset, "validation", "prompt", folders)):

@@ -65,7 +65,7 @@ def draw_accuracy_against_kl(
     lines = -(-len(settings.systems) // 2)
     stamp = Stamp(settings.data, settings.scale)
     title = "Held-out accuracy against divergence from SFT"
-    figure, grid = new_figure(title, stamp, (7.0, 4.2), aid=aid, legend_rows=lines)
+    figure, grid = new_figure(title, stamp, (8.6, 4.2), aid=aid, legend_rows=lines)
     axes = grid[0, 0]
     handles = []
     for index, (system, points) in enumerate(zip(settings.systems, found, strict=True)):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +13,13 @@ from matplotlib.lines import Line2D
 from preftune.figures.losses import optimal_margin
 from preftune.figures.pairs import read_pair_rewards
 from preftune.figures.settings import MarginFigureSettings
-from preftune.figures.style import Mark, Stamp, add_legend, mark, new_figure, say_not_run
+from preftune.figures.style import Mark, Stamp, add_legend, mark, new_figure
 from preftune.stats.bootstrap import Array
 from preftune.tables.scores import ScoreStore
 
 LOSSES = ("contrastive", "separable")
-BINS = 60
+BINS = 48
+TALLEST = 0.66  # of a row's height; its text stands above
 LEAST, GREATEST = -5.0, 7.0  # margins that are always shown
 
 
@@ -85,48 +87,47 @@ def draw_histogram(
     """One run's margins as a histogram that stands on its row, those outside the limits in the outermost bins."""
     edges = np.linspace(*limits, BINS + 1)
     counts, _ = np.histogram(np.clip(found.margins, *limits), edges)
-    heights = row - 0.78 * counts / counts.max()
+    heights = row - TALLEST * counts / counts.max()
     axes.stairs(heights, edges, baseline=row, fill=True, color=look.colour, alpha=0.35)
     axes.stairs(heights, edges, baseline=row, color=look.colour, linewidth=0.7)
-    axes.plot([found.margins.mean()] * 2, [row, row - 0.8], color="black", linewidth=1.6)
-    note = f"mean {found.margins.mean():.2f}, {100 * found.accuracy:.0f} % right"
-    axes.annotate(
-        note, (0.995, row - 0.86), xycoords=("axes fraction", "data"), ha="right", va="top", size=7.5
-    )
+    axes.plot([found.margins.mean()] * 2, [row, row - TALLEST], color="black", linewidth=1.8)
 
 
-def draw_cap(axes: Axes, row: int, loss: str, found: HeldOutMargins, look: Mark) -> None:
-    """The cap of a run's epsilon in its row; without smoothing there is none."""
-    cap = optimal_margin(loss, found.label_smoothing)
-    if np.isfinite(cap):
-        axes.plot([cap, cap], [row, row - 0.8], color=look.colour, linestyle=look.line, linewidth=1.4)
-        axes.plot(cap, row, look.marker, color=look.colour, markersize=7, zorder=3)
-    else:
-        axes.annotate("no cap", (0.995, row - 0.05), xycoords=("axes fraction", "data"), ha="right", size=7.5)
-
-
-def draw_runs(
-    axes: Axes, loss: str, rows: Sequence[HeldOutMargins], looks: dict[float, Mark], settings: MarginFigureSettings,
+def draw_run(
+    axes: Axes,
+    row: int,
+    loss: str,
+    found: HeldOutMargins,
+    label: str,
+    look: Mark,
     limits: tuple[float, float],
-) -> None:  # fmt: skip
-    """The runs of one loss below one another, in the order of their epsilons."""
-    if not rows:
-        axes.text(
-            0.5,
-            0.5,
-            "no run with this loss at this scale",
-            transform=axes.transAxes,
-            ha="center",
-            style="italic",
-        )
-    for row, found in enumerate(rows):
-        look = looks[found.label_smoothing]
-        draw_histogram(axes, row, found, look, limits)
-        draw_cap(axes, row, loss, found, look)
-    axes.axvline(0, color="#555555", linewidth=0.9)
-    labels = [f"{settings.label(found.run)}\nε = {found.label_smoothing:g}" for found in rows]
-    axes.set_yticks(range(len(rows)), labels, size=7.5)
-    axes.set(ylim=(max(len(rows), 1) - 0.85, -1.0), xlabel="margin $r_w - r_l$ of held-out pairs (logits)")
+) -> None:
+    """One run in its row: histogram and mean, the cap of its epsilon, and both in words."""
+    draw_histogram(axes, row, found, look, limits)
+    cap = optimal_margin(loss, found.label_smoothing)
+    capped = np.isfinite(cap)
+    if capped:
+        axes.plot([cap, cap], [row, row - TALLEST], color=look.colour, linestyle=look.line, linewidth=1.4)
+        axes.plot(cap, row, look.marker, color=look.colour, markersize=7, zorder=3)
+    level = row - TALLEST - 0.04
+    style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "bottom", "size": 7.5}
+    style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    smoothing = f"ε = {found.label_smoothing:g}" + ("" if capped else ", no cap")
+    axes.annotate(f"{label} ({smoothing})", (0.005, level), **style)
+    note = f"mean {found.margins.mean():.2f}, {100 * found.accuracy:.0f} % right"
+    axes.annotate(note, (0.995, level), ha="right", **style)
+
+
+def finish_runs(axes: Axes, count: int) -> None:
+    """Axes of `count` rows, the first one on top; where there is none, say so."""
+    if not count:
+        # Not `say_not_run`, which would take the shared ticks from the panel above.
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "no run with this loss at this scale", style="italic", **place)
+    axes.axvline(0, color="#555555", linewidth=0.9, zorder=0.9)
+    axes.set(
+        ylim=(max(count, 1) - 0.85, -1.0), yticks=[], xlabel="margin $r_w - r_l$ of held-out pairs (logits)"
+    )
     axes.grid(False, axis="y")
 
 
@@ -170,7 +171,11 @@ def draw_margins(folders: Sequence[Path], settings: MarginFigureSettings) -> Fig
     for column, loss in enumerate(LOSSES):
         limits = margin_limits(loss, found[loss], list(looks))
         draw_gradients(grid[0, column], loss, looks, limits)
-        draw_runs(grid[1, column], loss, found[loss], looks, settings, limits)
+        for row, one in enumerate(found[loss]):
+            draw_run(
+                grid[1, column], row, loss, one, settings.label(one.run), looks[one.label_smoothing], limits
+            )
+        finish_runs(grid[1, column], len(found[loss]))
     grid[0, 0].set_ylabel("$|\\partial L / \\partial r_w|$")
     handles = [
         Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=f"ε = {epsilon:g}")

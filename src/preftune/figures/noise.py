@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from preftune.figures.settings import NoiseFigureSettings
-from preftune.figures.style import NOT_RUN, Stamp, add_legend, mark, new_figure
+from preftune.figures.style import NOT_RUN, Stamp, add_legend, mark, new_figure, say_not_run
 from preftune.stats.intervals import cell_interval
 from preftune.tables.averages import mean_accuracy, suite_tasks
 from preftune.tables.measures import Measure
@@ -81,9 +81,15 @@ def draw_label_noise(folders: Sequence[Path], settings: NoiseFigureSettings) -> 
     figure, grid = new_figure(
         title, stamp, (8.6, 3.6), 1, 2, aid=aid, legend_rows=1, sharex=True, sharey=True
     )
+    if not any(curves.values()):
+        for axes in grid.flat:
+            say_not_run(axes)
+        return figure
     handles: dict[str, Any] = {}
     for axes, loss in zip(grid.flat, LOSSES, strict=True):
-        found = {epsilon: measured for (name, epsilon), measured in curves.items() if name == loss and measured}
+        found = {
+            epsilon: measured for (name, epsilon), measured in curves.items() if name == loss and measured
+        }
         for epsilon, measured in found.items():
             draw_curve(axes, measured, epsilons.index(epsilon), f"ε = {epsilon:g}")
         finish_panel(axes, loss, bool(found))
@@ -94,11 +100,13 @@ def draw_label_noise(folders: Sequence[Path], settings: NoiseFigureSettings) -> 
 
 
 def finish_panel(axes: Axes, loss: str, drawn: bool) -> None:
-    """Title, axis and chance level of a panel, or that nothing of it was run."""
+    """Title, axis and chance level of a panel, or that nothing of it was run, beside a panel that was."""
     axes.set_title(f"{loss} loss")
     if not drawn:
         axes.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", style="italic")
         return
     axes.axhline(50, color="#777777", linewidth=0.9, linestyle=(0, (2, 2)))
-    axes.annotate("chance", (0.995, 50), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7.5)
+    axes.annotate(
+        "chance", (0.995, 50), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7.5
+    )
     axes.set_xlabel("flipped training pairs (%)")

@@ -147,7 +147,7 @@ def draw_task_scores(folders: Sequence[Path], settings: TaskScoreSettings) -> Fi
         "for all tasks, also for those whose table cell is a correlation."
     ]
     stamp = Stamp(settings.data, settings.scale)
-    size = (8.0, 1.1 + 0.42 * len(suites))
+    size = (8.0, 1.1 + 0.105 * len(settings.systems) * len(suites))
     lines = -(-(len(settings.systems) + 1) // 3)
     figure, grid = new_figure("Accuracy per task", stamp, size, aid=aid, legend_rows=lines)
     axes = grid[0, 0]

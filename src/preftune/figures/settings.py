@@ -131,6 +131,8 @@ class ReportSettings(Settings):
 class MarginFigureSettings(LabelledFigureSettings):
     """Label smoothings whose gradients are drawn, and the settings of the alignment runs, which name each run's cap."""
 
-    epsilons: tuple[float, ...] = Field(default=(0.0, 0.05, 0.1, 0.2), strict=False, min_length=1, max_length=5)
+    epsilons: tuple[float, ...] = Field(
+        default=(0.0, 0.05, 0.1, 0.2), strict=False, min_length=1, max_length=5
+    )
     pooler: str = Field(default="swiglu_bert", description="runs with other poolers are left out")
     settings: dict[str, RunFacts] = Field(default_factory=dict)

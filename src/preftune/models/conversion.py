@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
+from preftune.data.chat import MARKER, START
 from preftune.errors import PreftuneError
+from preftune.models.language import load_language_model
 from preftune.settings.sources import ModelSource
 
 
@@ -19,6 +21,8 @@ def convert_model(source: ModelSource, fetched: Path, output: Path) -> None:
         convert_efficientnet(fetched, source.name, output)
     else:
         shutil.copytree(fetched, output, ignore=shutil.ignore_patterns(".cache", "run.json"))
+    if source.chat_tokens:
+        add_chat_tokens(output)
 
 
 def convert_gguf(path: Path, output: Path) -> None:
@@ -42,3 +46,25 @@ def convert_gguf(path: Path, output: Path) -> None:
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+
+
+def add_chat_tokens(folder: Path) -> None:
+    """Give a model folder's tokenizer the two ChatML tokens, for the stage that teaches them.
+
+    A model with spare rows in its embedding (OPT's has) keeps its weights. One without gets two rows, each the mean of the
+    rows that are there: logits of new tokens start where the average token's are.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer.add_tokens([START, MARKER], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if len(tokenizer) > config.vocab_size:
+        model, _ = load_language_model(folder, torch.device("cpu"), torch.float32)
+        known = config.vocab_size
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.no_grad():
+            for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
+                layer.weight[known:] = layer.weight[:known].mean(dim=0)
+        model.save_pretrained(folder)

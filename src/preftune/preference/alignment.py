@@ -217,6 +217,4 @@ def _answer_logps(output: PreferenceOutput, examples: Sequence[Pair]) -> AnswerL
         reference_chosen, reference_rejected = stored.to(chosen.device).unbind(dim=1)
     lengths = [[len(branch) for branch in pair.tree.branches] for pair in examples]
     tokens = torch.tensor(lengths, device=chosen.device)  # [pairs, 2]
-    return AnswerLogps(
-        chosen, rejected, reference_chosen, reference_rejected, tokens[:, 0], tokens[:, 1]
-    )
+    return AnswerLogps(chosen, rejected, reference_chosen, reference_rejected, tokens[:, 0], tokens[:, 1])

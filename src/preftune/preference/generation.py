@@ -23,9 +23,9 @@ Conversation = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: its text, its token ids (both without `<|im_end|>`), and whether the model closed it with `<|im_end|>`.
+    """An answer: its text and its token ids, both without `<|im_end|>`.
 
-    One that is not `ended` was cut off at the greatest number of tokens.
+    One that is not `ended` was cut off at the greatest number of tokens; the model closed the others with `<|im_end|>`.
     """
 
     text: str
@@ -50,7 +50,8 @@ def generate(
     Args:
         conversations: lists of {"role", "content"}, each up to the message that is to be answered.
         max_new_tokens: tokens of an answer at most, `<|im_end|>` included.
-        temperature: 0 takes the likeliest token at each step; above it tokens are drawn from softmax(logits / temperature).
+        temperature: 0 takes the likeliest token at each step; above it, tokens are drawn from
+            softmax(logits / temperature).
         top_p: only the likeliest tokens that together reach this probability are drawn.
         seed: of the draws, which torch's global generator does not notice.
         batch: answers written at once; greedy answers depend on it in rounding alone, sampled ones also in the order of
@@ -68,12 +69,13 @@ def generate(
     # Neighbours by length share a batch, so that little is padded.
     rows = sorted((i for i in range(len(prompts)) for _ in range(count)), key=lambda i: len(prompts[i]))
     answers: list[list[Answer]] = [[] for _ in prompts]
-    settings = _generation_settings(model, max_new_tokens, temperature, top_p)
+    marker = marker_id(model.tokenizer)
+    settings = _generation_settings(marker, max_new_tokens, temperature, top_p)
     with _ready(model, settings), _seeded(model.device, seed):
         for start in track(range(0, len(rows), batch), "writing answers", unit="batch"):
             group = rows[start : start + batch]
-            for i, ids in zip(group, _write(model, [prompts[i] for i in group]), strict=True):
-                answers[i].append(_read_answer(model, ids))
+            for i, ids in zip(group, _write(model, [prompts[i] for i in group], marker), strict=True):
+                answers[i].append(_read_answer(model, ids, marker))
     return answers
 
 
@@ -91,8 +93,8 @@ def best_of(
 ) -> list[tuple[Answer, float]]:
     """`count` sampled answers with their rewards, best first (of equal rewards, the one sampled first).
 
-    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off and whose reward therefore says
-    less: see `Answer.ended`. Arguments as in `generate`; `head` names the reward head where there are several.
+    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off, whose reward says less: see
+    `Answer.ended`. Arguments as in `generate`; `head` names the reward head where there are several.
 
     Raises:
         PreftuneError: the model has no head, or none of that name; and as `generate` does.
@@ -123,9 +125,8 @@ def _check_room(model: PreferenceModel, prompts: Sequence[Sequence[int]], max_ne
 
 
 def _generation_settings(
-    model: PreferenceModel, max_new_tokens: int, temperature: float, top_p: float
+    marker: int, max_new_tokens: int, temperature: float, top_p: float
 ) -> GenerationConfig:
-    marker = marker_id(model.tokenizer)
     sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -138,7 +139,7 @@ def _generation_settings(
 
 @contextmanager
 def _ready(model: PreferenceModel, settings: GenerationConfig) -> Iterator[None]:
-    """In eval mode and with `settings` alone: a model folder's own (penalties, top-k) would fill in what they leave out."""
+    """In eval mode and with `settings` alone: a folder's own would fill in what they leave out (penalties, top-k)."""
     causal_lm: PreTrainedModel = model.causal_lm
     training, before = model.training, causal_lm.generation_config
     causal_lm.generation_config = settings
@@ -158,10 +159,9 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _write(model: PreferenceModel, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+def _write(model: PreferenceModel, prompts: Sequence[Sequence[int]], marker: int) -> list[list[int]]:
     """New ids of each row of one batch, padded on the left, so that all answers begin in one column."""
     width = max(map(len, prompts))
-    marker = marker_id(model.tokenizer)
     ids = torch.tensor([[marker] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     # transformers counts the positions of every row from its mask.
@@ -172,9 +172,8 @@ def _write(model: PreferenceModel, prompts: Sequence[Sequence[int]]) -> list[lis
     return new.tolist()  # type: ignore[no-any-return]
 
 
-def _read_answer(model: PreferenceModel, ids: Sequence[int]) -> Answer:
+def _read_answer(model: PreferenceModel, ids: Sequence[int], marker: int) -> Answer:
     """The answer up to its first `<|im_end|>`."""
-    marker = marker_id(model.tokenizer)
     ended = marker in ids
     kept = tuple(ids[: ids.index(marker)] if ended else ids)
     return Answer(model.tokenizer.decode(list(kept)), kept, ended)

@@ -1,7 +1,7 @@
 """Where the gradient of each alignment loss goes, at each level of freezing: its norm in every part of the model.
 
-Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: the heads' loss reaches the shared backbone and passes by
-the language-model head; cDPO reaches the backbone through the language-model head and passes by the heads.
+Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053: the heads' loss reaches the shared backbone and
+passes by the language-model head; cDPO reaches the backbone through the language-model head and passes by the heads.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ LOSSES: dict[str, dict[str, str]] = {
 """Name of a loss -> the alignment settings that make it."""
 
 PARTS = ("head", "pooler", "blocks", "norms", "embeddings", "lm_head", "adapter")
-"""w of the reward heads; their pooler f; attention and feed-forward layers; norms; token (and position) embeddings; output
-embedding, where it is not the token embedding itself; LoRA matrices."""
+"""w of the reward heads; their pooler f; attention and feed-forward layers; norms; token (and position) embeddings;
+output embedding, where it is not the token embedding itself; LoRA matrices."""
 
 
 def list_parts(model: PreferenceModel) -> dict[str, list[nn.Parameter]]:
@@ -101,8 +101,8 @@ def measure_gradients(
         pairs: of the preference mix. reference: their reference log-probabilities [pairs, 2].
 
     Yields:
-        loss, freeze, part, norm (None: no gradient arrives), trainable (parameters of the part that are not frozen), and
-        tied: whether the output embedding is the token embedding, so that lm_head is empty and counted as embeddings.
+        loss, freeze, part, norm (None: no gradient arrives), trainable (parameters of the part that are not frozen),
+        and tied: whether the output embedding is the token embedding, so that lm_head is empty and counted there.
     """
     for freeze in get_args(Level):
         model = start_alignment(

@@ -24,7 +24,7 @@ class MixSettings(Settings):
         description="longer examples: skipped, cut by the template's rule (both counted), or an error",
     )
     tasks: tuple[str, ...] = Field(
-        strict=False, description="tasks of config/tasks.yaml, or data sets of pairs and dialogues"
+        strict=False, description="tasks of config/tasks.yaml, in SFT also data sets of dialogues"
     )
     sampling: Literal["uniform", "size"] = Field(
         default="uniform",
@@ -50,8 +50,16 @@ class PreferenceMixSettings(MixSettings):
 
     faithful_bugs: bool = Field(
         default=False,
-        description="written pairs as the authors' loader reads them: the prompt against itself, instead of the answers",
+        description="UltraFeedback's pairs as the authors' loader reads them: the prompt against itself, not the answers",
     )
+
+
+class OverlapSettings(Settings):
+    """Which questions of the evaluation also stand in training data."""
+
+    train: tuple[str, ...] = Field(strict=False, description="tasks whose training splits the mixes take")
+    evaluation: tuple[str, ...] = Field(strict=False, description="scored tasks")
+    limit: int | None = Field(description="questions a scored task (null: all of the prepared split)")
 
 
 class LanguageDataSettings(Settings):

@@ -27,6 +27,9 @@ class ModelSource(Source):
     """The source of a model, and the format that it must be converted from."""
 
     format: Literal["gguf", "efficientnet-lite"] | None = None
+    chat_tokens: bool = Field(
+        default=False, description="whether the two ChatML tokens are added to its tokenizer"
+    )
 
 
 class DatasetSource(Source):

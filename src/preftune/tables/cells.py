@@ -50,6 +50,8 @@ TABLES = {
     "context_peft": ("adaptors", "encoders", "parameters", "captions", "controls"),
 }
 NOT_RUN = "not run at this scale"
+# The system of a cell that cannot be filled: a score that a run does not have.
+INAPPLICABLE = "none"
 
 
 @dataclass(frozen=True)

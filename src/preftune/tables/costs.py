@@ -43,10 +43,12 @@ def tabulate_alignment_cost(sheet: Sheet, sources: Sources, settings: AlignmentT
 
 
 def add_drift(sheet: Sheet, drift: ScoreStore, run: str, columns: tuple[tuple[str, str], ...]) -> None:
-    """Add drift quantities of a run; one that its file leaves out (the divergence of SFT from itself) stays blank."""
+    """Add drift quantities of a run; blank where its file says that there is none (no answer has a 4-gram)."""
     for column, name in columns:
         measured = measure_drift(drift, run, name)
-        if measured is not None or not drift.seeds(run, FILE):
+        if measured is None and drift.seeds(run, FILE):
+            sheet.leave_blank(run, column, name, run=run, reason=f"undefined for {run}")
+        else:
             sheet.add(run, column, name, measured, run=run, missing=f"drift of {run}")
 
 

@@ -114,9 +114,11 @@ def tabulate_frozen_grid(sheet: Sheet, sources: Sources, settings: AlignmentTabl
     for pooler, loss in dict.fromkeys((pooler, loss) for pooler, loss, _ in grid):
         for name, suites in (("pairs", PAIRS), ("choice", CHOICE_SUITES)):
             for epsilon in epsilons:
-                run, column = grid.get((pooler, loss, epsilon), ""), f"{name}, ε = {epsilon:g}"
-                if run:
-                    row = f"{pooler}, {loss}"
+                row, column = f"{pooler}, {loss}", f"{name}, ε = {epsilon:g}"
+                run = grid.get((pooler, loss, epsilon))
+                if run is None:
+                    sheet.leave_blank(row, column, "mean_accuracy", run="", reason="no run of the registry")
+                else:
                     sheet.add_accuracy(sources.scores, row, column, suites, run=run, score="reward")
 
 

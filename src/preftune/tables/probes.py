@@ -16,7 +16,8 @@ COUNTS = {
     "questions": "questions",
     "same prompt": "same_prompt",
     "same prompt and answer": "same_prompt_and_answer",
-    "shared n-grams": "shared_ngrams",
+    "of 13 words or more": "ngram_questions",
+    "shared 13-grams": "shared_ngrams",
 }
 DIGITS = 3
 
@@ -31,12 +32,14 @@ def tabulate_gradients(sheet: Sheet, sources: Sources, settings: AlignmentTableS
     rows = read_rows(path, list, "compute the gradients again")
     norms = {(row["loss"], row["freeze"], row["part"]): row["norm"] for row in rows if complete(row, path)}
     for loss, freeze in dict.fromkeys((loss, freeze) for loss, freeze, _ in norms):
+        name = f"{loss}, freeze: {freeze}"
         for part in PARTS:
             norm = norms.get((loss, freeze, part))
-            if norm is not None:
+            if norm is None:
+                sheet.leave_blank(name, part, "gradient_norm", run="", reason="no gradient arrives")
+            else:
                 measured = number(float(norm), path, f"norm of the gradient of {loss} with freeze: {freeze}")
-                name, digits = f"{loss}, freeze: {freeze}", significant(float(norm))
-                sheet.add(name, part, "gradient_norm", measured, run="", rounding=digits)
+                sheet.add(name, part, "gradient_norm", measured, run="", rounding=significant(float(norm)))
 
 
 def complete(row: dict[str, object], path: Path) -> bool:
@@ -54,7 +57,7 @@ def significant(value: float) -> int:
 
 
 def tabulate_overlap(sheet: Sheet, sources: Sources, settings: AlignmentTableSettings) -> None:
-    """Questions of each task that stand in a training mix: the same prompt, prompt and answer, shared n-grams."""
+    """Questions of each task that stand in a training mix: the same prompt, prompt and answer, a shared 13-gram."""
     if sources.overlap is None:
         for column in COUNTS:
             sheet.add("every task", column, "questions", None, run="", missing="overlap.json")

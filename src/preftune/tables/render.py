@@ -42,8 +42,10 @@ NOTES = {
     "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
     "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "
     "contradict their passage, answers to questions that have none, and declined questions that have one.",
-    "gradients": "A dash: the part is frozen, or the loss does not reach it.",
-    "overlap": "Counts of questions; 0 everywhere is a clean evaluation.",
+    "gradients": "A dash: the part is frozen, or the loss does not reach it; a language-model head that is the token "
+    "embedding counts as embeddings. KL is at its minimum at the SFT model, so its gradient is 0 up to rounding.",
+    "overlap": "Counts of questions; 0 is a clean task. Texts are compared without case, punctuation and white space; "
+    "only prompts of 13 words or more can share a 13-gram.",
     "encoders": "Swin-Tiny and Swin-Large are the paper's; other scales use the encoders of config/runs.tsv.",
     "parameters": "Agnostic and specific are counted for the shape of the paper's LM, at every scale alike.",
 }

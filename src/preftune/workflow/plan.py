@@ -1,6 +1,6 @@
 """The plan: settings, seed and identity of every job of one scale, computed when the Snakefile is parsed."""
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from preftune.workflow.captioning_jobs import CaptioningJobs
@@ -46,6 +46,32 @@ class Plan(LanguageJobs, CaptioningJobs):
             rule, settings, parents=self.scores(paper), files=("config/cells.tsv", "config/claims.tsv")
         )
 
+    def tabulate_alignment(self) -> Job:
+        """The tables of what alignment brings and costs."""
+        settings = {"paper": "dph", "scale": self.config.scale, "data": self.label,
+                    "runs": [run.name for run in self.runs("dph")], "mix_tasks": self.mix_tasks,
+                    "settings": self.run_facts}  # fmt: skip
+        parents = (*self.scores("dph"), *self.drift, self.compute_gradients(), self.compute_overlap())
+        return self.job("tabulate_alignment", settings, parents=parents)
+
+    @cached_property
+    def drift(self) -> tuple[Job, ...]:
+        """Every measurement of drift."""
+        runs = [self.run(name) for name in self.config.dph.drift.runs]
+        return tuple(self.evaluate_drift(run.name, seed) for run in runs for seed in run.seeds)
+
+    @cached_property
+    def run_facts(self) -> dict[str, dict[str, Any]]:
+        """What tables and figures read of the settings of each alignment run."""
+        keys = ("dph", "pooler", "label_smoothing", "freeze", "flipped")
+        runs = [run.name for run in self.runs("dph", "alignment")]
+        return {name: {key: self.settings(name)[key] for key in keys} for name in runs}
+
+    @cached_property
+    def mix_tasks(self) -> list[str]:
+        """Tasks that alignment trains on."""
+        return [name for name in self.config.dph.preference_mix.tasks if name in self.tasks]
+
     def plot(self, rule: str, paper: str, *parents: Job) -> Job:
         """A figure of one paper."""
         settings: dict[str, Any] = {
@@ -57,6 +83,12 @@ class Plan(LanguageJobs, CaptioningJobs):
             default = self.config.context_peft.captioning.encoder
             others = [name for name in self.encoders if name != default]
             settings["encoders"] = dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
+        if rule in ("plot_label_noise", "plot_margins"):
+            settings["settings"] = self.run_facts
+        if rule == "plot_alignment_cost":
+            settings["mix_tasks"] = self.mix_tasks
+        if rule in ("plot_alignment_cost", "plot_accuracy_against_kl"):
+            parents = (*self.scores(paper), *self.drift)
         return self.job(rule, settings, parents=parents or self.scores(paper), files=("config/cells.tsv",))
 
     def report(self) -> Job:
@@ -68,7 +100,10 @@ class Plan(LanguageJobs, CaptioningJobs):
         ]
         figures = [self.plot(rule, "context_peft") for rule in ("plot_adaptors", "plot_encoders", "plot_rank_sweep",
                    "plot_training_curves", "plot_attention", "plot_gallery")]  # fmt: skip
-        figures += [self.plot(rule, "dph") for rule in ("plot_loss_landscape", "plot_task_scores")]
+        figures += [self.plot(f"plot_{name}", "dph") for name in ("loss_landscape", "margins", "task_scores",
+                    "reward_distributions", "reliability", "label_noise", "alignment_cost",
+                    "accuracy_against_kl")]  # fmt: skip
+        tables.append(self.tabulate_alignment())
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)

@@ -10,12 +10,34 @@ from preftune.workflow.config import validate_config
 from preftune.workflow.plan import Plan
 from preftune.workflow.registry import Run
 
+ALIGNMENT_TABLES = (
+    "preferences",
+    "baselines",
+    "frozen_grid",
+    "alignment_cost",
+    "reasoning",
+    "gradients",
+    "overlap",
+)
 TABLES = {
-    "dph": ("claims", "glue", "gpt4all", "race", "ablations"),
+    "dph": ("claims", "glue", "gpt4all", "race", "ablations", *ALIGNMENT_TABLES),
     "context_peft": ("claims", "adaptors", "encoders", "parameters", "captions", "controls"),
 }
+PAPER_TABLES = tuple(
+    table for tables in TABLES.values() for table in tables if table not in ("claims", *ALIGNMENT_TABLES)
+)
 FIGURES = {
-    "dph": ("loss_landscape", "training_curves", "task_scores"),
+    "dph": (
+        "loss_landscape",
+        "margins",
+        "training_curves",
+        "task_scores",
+        "reward_distributions",
+        "reliability",
+        "label_noise",
+        "alignment_cost",
+        "accuracy_against_kl",
+    ),
     "context_peft": ("adaptors", "encoders", "rank_sweep", "attention", "gallery", "training_curves"),
 }
 TABLE_KINDS = ("csv", "md", "tex", "audit.json")
@@ -72,6 +94,11 @@ class Targets:
         if paper == "dph":
             return [path.removesuffix("/run.json") for path in self.scores(paper)]
         return [path for run in self.plan.runs(paper) for path in self.scores_of(run)]
+
+    def drift(self) -> list[str]:
+        """What alignment did to the language model, for the runs that are measured."""
+        runs = [self.plan.run(name) for name in self.plan.config.dph.drift.runs]
+        return [f"{self.results}/dph/drift/{run.name}/seed-{seed}/drift.json" for run in runs for seed in run.seeds]
 
     def models(self, paper: str) -> list[str]:
         """Model folders of every trained run of a paper."""

@@ -238,7 +238,7 @@ def test_the_authors_loader_pairs_the_prompt_with_itself(folders, tokenizer, tmp
     ("names", "mix", "message"),
     [
         (["wnli"], "sft", "not trained on"),
-        (["rte"], "sft", "no prepared folder glue-rte"),
+        (["rte"], "sft", "needs a prepared folder glue-rte"),
         (["glue-cola"], "sft", "lacks the columns prompt, response"),
         (["dialogs"], "sft", "did you mean 'dialogues'"),
         (["dialogues"], "preference", "no wrong answers"),

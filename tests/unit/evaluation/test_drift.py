@@ -240,7 +240,7 @@ def test_no_room_for_any_item_is_said(base: Path, datasets: list[Path]) -> None:
 
 
 def drift(output: Path, base: Path, model: Path, reference: Path | None, datasets: list[Path]) -> dict:
-    words = ["--base", base, "--model", model, "--run", "joint", "--datasets", *datasets]
+    words = ["--base", base, "--model", model, "--datasets", *datasets]
     words += ["--reference", reference] if reference else []
     words += ["--output", output / "drift.json", "--items", output / "drift.parquet"]
     words += ["--settings", json.dumps(SETTINGS), "--device", "cpu"]
@@ -253,7 +253,7 @@ def test_script(base: Path, run: Path, datasets: list[Path], tmp_path: Path) -> 
     items = pd.read_parquet(tmp_path / "moved" / "drift.parquet")
     assert tuple(items.columns) == COLUMNS
     assert items["kind"].value_counts().to_dict() == {"answer": 4, "text": 3, "generation": 3}
-    assert {"run": "joint", **summarise_drift(items)} == moved
+    assert {"run": run.parent.name, **summarise_drift(items)} == moved
     assert moved["kl_per_token"] > 0
     kinds = {"answer": {"tokens", "kl"}, "text": {"tokens", "nll"}}
     kinds["generation"] = {"length", "repeated", "ngrams", "ended"}

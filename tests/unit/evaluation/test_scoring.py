@@ -15,7 +15,17 @@ from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_model
 
-COLUMNS = ["document", "candidate", "label", "log_probability", "tokens", "reward", "is_gold", "gold"]
+COLUMNS = [
+    "document",
+    "candidate",
+    "label",
+    "log_probability",
+    "tokens",
+    "end_log_probability",
+    "reward",
+    "is_gold",
+    "gold",
+]
 
 
 def make_questions() -> list[Question]:
@@ -43,23 +53,27 @@ def test_table_against_the_plain_model(base: Path) -> None:
     questions = make_questions()
     trees, cut = encode_questions(model, questions)
     assert cut == 0
-    table = score_questions(model, questions, trees)
+    scored = score_questions(model, questions, trees, states=True)
+    table = scored.table
     assert list(table.columns) == COLUMNS
     assert len(table) == 13 and table["is_gold"].sum() == 4
     assert table.query("document == 'd'")["gold"].unique().tolist() == ["2.6"]
     assert table.query("document == 'a'")["gold"].unique().tolist() == ["yes"]
-    for row in table.itertuples():
+    for place, row in enumerate(table.itertuples()):
         question = next(question for question in questions if question.document == row.document)
         prompt = encode_prompt(model.tokenizer, question.messages)
         answer = encode_completion(model.tokenizer, row.label)
         ids = torch.tensor([prompt + answer])
         with torch.no_grad():
-            log_softmax = model.causal_lm(ids).logits.log_softmax(-1)[0]
+            plain = model.causal_lm(ids, output_hidden_states=True)
+            log_softmax = plain.logits.log_softmax(-1)[0]
             reward = model([Tree("x", prompt, (answer,))]).rewards["reward"].item()
-        end = len(prompt) + len(answer) - 1  # <|im_end|> is not scored
+        end = len(prompt) + len(answer) - 1  # of <|im_end|>, which is apart from the answer
         expected = sum(log_softmax[t - 1, ids[0, t]].item() for t in range(len(prompt), end))
         assert row.log_probability == pytest.approx(expected, abs=1e-4)
         assert row.tokens == len(answer) - 1
+        assert row.end_log_probability == pytest.approx(log_softmax[end - 1, 2].item(), abs=1e-4)
+        torch.testing.assert_close(scored.states[place], plain.hidden_states[-1][0, end], atol=1e-5, rtol=0)
         assert row.reward == pytest.approx(reward, abs=1e-5)
 
 
@@ -67,15 +81,16 @@ def test_batch_size_changes_nothing(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
     trees, _ = encode_questions(model, questions)
-    one, many = (score_questions(model, questions, trees, tokens) for tokens in (1, 10_000))
-    columns = ["log_probability", "reward"]
+    one, many = (score_questions(model, questions, trees, tokens).table for tokens in (1, 10_000))
+    columns = ["log_probability", "end_log_probability", "reward"]
     assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
 
 
 def test_without_a_head_the_reward_is_missing(base: Path) -> None:
     model, questions = make_model(base, head=False), make_questions()
     trees, _ = encode_questions(model, questions)
-    assert score_questions(model, questions, trees)["reward"].isna().all()
+    scored = score_questions(model, questions, trees)
+    assert scored.table["reward"].isna().all() and scored.states is None
 
 
 def test_an_empty_candidate_is_refused(base: Path) -> None:
@@ -93,7 +108,7 @@ def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) 
         encode_questions(model, [question])
     questions = [question, make_questions()[0]]
     trees, cut = encode_questions(model, questions, "truncate")
-    table = score_questions(model, questions, trees)
+    table = score_questions(model, questions, trees).table
     assert cut == 1 and len(table) == 4
     prompt = encode_prompt(model.tokenizer, question.messages)
     longest = encode_completion(model.tokenizer, "the blue ball")

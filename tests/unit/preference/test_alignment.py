@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import load_from_disk
+from pydantic import ValidationError
 
 from preftune.errors import PreftuneError
-from preftune.models.policy import new_policy
 from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
 from preftune.preference.data import hash_trees, read_completions, read_pairs
-from preftune.preference.heads import PreferenceModel
+from preftune.preference.heads import PreferenceModel, head_shape
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import LoraSettings
 from preftune.training.loop import fit
 from preftune.training.trees import Tree
-from tests.unit.preference.helpers import make_model, make_pairs, place_in, save_mixes
+from tests.unit.preference.helpers import make_model, make_pairs, new_policy, place_in, save_mixes
 
 TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
 
@@ -26,17 +26,18 @@ TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
 @pytest.fixture(scope="module")
 def checkpoint(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sft")
-    policy, tokenizer = new_policy(base, LoraSettings(rank=2), 0, "cpu", torch.float32)
+    policy, tokenizer = new_policy(base, LoraSettings(rank=2))
     PreferenceModel(policy, tokenizer).save_pretrained(folder)
     return folder
 
 
 def settings(**changes) -> AlignmentSettings:
-    return AlignmentSettings.model_validate({"dph": "separable", "policy": "dpo", "freeze": "lora", "training": TRAINING} | changes)
+    values = {"dph": "separable", "policy": "dpo", "freeze": "lora", "training": TRAINING}
+    return AlignmentSettings.model_validate(values | changes)
 
 
 def reference_of(model: PreferenceModel, pairs) -> torch.Tensor:
-    table = reference_table(model, pairs)
+    table, _ = reference_table(model, pairs)
     return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
 
 
@@ -47,9 +48,9 @@ def loss_of(objective: AlignmentObjective, indices: list[int], units: int | None
 def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> None:
     model = make_model(base, head=False)
     pairs = make_pairs(model.tokenizer, 7)
-    first = reference_table(model.train(), pairs)
-    assert model.training and first.equals(reference_table(model, pairs))
-    alone = reference_table(model, pairs, tokens_per_pass=1)
+    first, _ = reference_table(model.train(), pairs)
+    assert model.training and first.equals(reference_table(model, pairs)[0])
+    alone, _ = reference_table(model, pairs, tokens_per_pass=1)
     assert (
         first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]
     ).abs().to_numpy().max() < 1e-5
@@ -65,7 +66,7 @@ def test_reference_counts_the_marker(base: Path) -> None:
     with torch.no_grad():
         table = model.causal_lm(ids).logits.log_softmax(-1)[0]
     expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt), ids.shape[1]))
-    assert reference_table(model, [pair])["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
+    assert reference_table(model, [pair])[0]["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_reference_is_keyed_by_content(base: Path, tmp_path: Path) -> None:
@@ -75,7 +76,8 @@ def test_reference_is_keyed_by_content(base: Path, tmp_path: Path) -> None:
     key = ReferenceKey("base", "model", hash_trees(pairs), "float32")
     with pytest.raises(PreftuneError, match="run compute_reference"):
         read_reference(tmp_path, key)
-    write_reference(reference_table(model, pairs), key, tmp_path)
+    table, _ = reference_table(model, pairs)
+    write_reference(table, None, key, head_shape(model.causal_lm.config, model.tokenizer), tmp_path)
     assert read_reference(tmp_path, key).shape == (4, 2)
     assert read_reference(tmp_path, replace(key, dtype="bfloat16")).shape == (4, 2)
     assert len({key.digest, replace(key, dtype="bfloat16").digest}) == 2
@@ -117,21 +119,23 @@ def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
     policy_loss = dpo_loss(logps[:3], logps[3:], reference[[2, 0, 3], 0], reference[[2, 0, 3], 1], 0.3, 0.1)
     assert loss.item() == pytest.approx((0.5 * head_loss + 2 * policy_loss).item(), abs=1e-5)
     assert logged["dph_loss"] == pytest.approx(head_loss.item(), abs=1e-5)
-    assert logged["dpo_loss"] == pytest.approx(policy_loss.item(), abs=1e-5)
+    assert logged["policy_loss"] == pytest.approx(policy_loss.item(), abs=1e-5)
     assert logged["margin"] == pytest.approx((rewards[:3] - rewards[3:]).mean().item(), abs=1e-5)
     assert logged["implicit_chosen_reward"] == pytest.approx(-0.15, abs=1e-5)
     assert logged["implicit_margin"] == pytest.approx(-0.225, abs=1e-5)
     assert logged["implicit_accuracy"] == 0.0
 
 
-@pytest.mark.parametrize(("dph", "dpo"), [("separable", True), ("contrastive", False), ("none", True)])
+@pytest.mark.parametrize(
+    ("dph", "policy"), [("separable", "dpo"), ("contrastive", "none"), ("none", "dpo")]
+)
 def test_a_few_steps_lower_the_loss_and_leave_the_base_alone(
-    base: Path, checkpoint: Path, tmp_path: Path, dph: str, dpo: bool
+    base: Path, checkpoint: Path, tmp_path: Path, dph: str, policy: str
 ) -> None:
-    chosen_settings = settings(dph=dph, dpo=dpo)
+    chosen_settings = settings(dph=dph, policy=policy)
     model = start_alignment(base, checkpoint, chosen_settings, 0, "cpu", torch.float32)
     pairs = make_pairs(model.tokenizer, 4)
-    reference = reference_of(model, pairs) if dpo else None
+    reference = reference_of(model, pairs) if policy == "dpo" else None
     before = {name: value.clone() for name, value in model.language_model.state_dict().items()}
     objective = AlignmentObjective(model.train(), pairs, reference, chosen_settings)
     groups = parameter_groups(model, chosen_settings)
@@ -178,18 +182,26 @@ def test_equal_answers_are_refused(base: Path, tmp_path: Path) -> None:
 
 
 def test_head_gradient_reaches_the_adapter(base: Path, checkpoint: Path) -> None:
-    model = start_alignment(base, checkpoint, settings(dpo=False), 0, "cpu", torch.float32)
+    model = start_alignment(base, checkpoint, settings(policy="none"), 0, "cpu", torch.float32)
     pairs = make_pairs(model.tokenizer, 2)
-    loss, logged = loss_of(AlignmentObjective(model, pairs, None, settings(dpo=False)), [0, 1])
+    loss, logged = loss_of(AlignmentObjective(model, pairs, None, settings(policy="none")), [0, 1])
     loss.backward()
     gradients = [p.grad for name, p in model.language_model.named_parameters() if "lora_B" in name]
     assert all(gradient is not None and gradient.any() for gradient in gradients)
-    assert "dpo_loss" not in logged
+    assert "policy_loss" not in logged
 
 
-def test_impossible_runs(base: Path, checkpoint: Path) -> None:
-    with pytest.raises(PreftuneError, match="neither dph nor dpo"):
-        start_alignment(base, checkpoint, settings(dph="none", dpo=False), 0, "cpu", torch.float32)
+def test_impossible_runs(base: Path) -> None:
+    for changes, sentence in (
+        ({"dph": "none", "policy": "none"}, "dph and policy are both none, so nothing would be trained"),
+        ({"dph": "none", "reward_penalty": "each"}, "reward_penalty needs a reward head"),
+        ({"freeze": "model"}, "with freeze: model only the head trains"),
+        ({"freeze": "model", "dph": "none"}, "with freeze: model only the head trains"),
+    ):
+        with pytest.raises(ValidationError, match=sentence):
+            settings(**changes)
     model = make_model(base)
-    with pytest.raises(PreftuneError, match="reference log-probabilities"):
-        AlignmentObjective(model, make_pairs(model.tokenizer, 2), None, settings())
+    pairs = make_pairs(model.tokenizer, 2)
+    for policy in ("dpo", "ipo"):
+        with pytest.raises(PreftuneError, match=rf"policy: {policy} needs reference log-probabilities; run"):
+            AlignmentObjective(model, pairs, None, settings(policy=policy))

@@ -23,6 +23,7 @@ from tests.unit.preference.helpers import make_model
 SIZE = {
     "vocab_size": 512,
     "hidden_size": 32,
+    "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "max_position_embeddings": 128,

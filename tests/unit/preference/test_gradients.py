@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from preftune.files import read_json
 from preftune.models.policy import load_policy, save_policy
 from preftune.preference.alignment import AlignmentObjective
-from preftune.preference.data import hash_trees, read_pairs
+from preftune.preference.data import read_pairs
 from preftune.preference.gradients import LOSSES, PARTS, differentiate, list_parts, measure_gradients
 from preftune.preference.heads import PreferenceModel
-from preftune.preference.reference import ReferenceKey, reference_table, write_reference
+from preftune.preference.scoring import score_trees
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import LoraSettings, TrainingSettings
-from preftune.files import sha256_tree
+from preftune.training.trees import Tree
 from tests.tiny import tiny_tokenizer
 from tests.unit.preference.helpers import make_model, make_pairs, new_policy, save_mixes
 
@@ -60,9 +60,9 @@ def checkpoint(request: pytest.FixtureRequest, base: Path, tmp_path_factory: pyt
     return folder
 
 
-def reference_of(folder: Path, base: Path, pairs: list) -> torch.Tensor:
-    table = reference_table(PreferenceModel.from_pretrained(folder, base), pairs)
-    return torch.tensor(table[["chosen_logp", "rejected_logp"]].to_numpy(), dtype=torch.float32)
+def reference_of(folder: Path, base: Path, pairs: list[Tree]) -> torch.Tensor:
+    scores = score_trees(PreferenceModel.from_pretrained(folder, base), pairs)
+    return torch.from_numpy(scores.log_probabilities).float().view(-1, 2)
 
 
 def test_every_loss_reaches_what_it_should_and_nothing_else(checkpoint: Path, base: Path) -> None:
@@ -81,13 +81,13 @@ def test_every_loss_reaches_what_it_should_and_nothing_else(checkpoint: Path, ba
         if part not in free & REACHED[loss]:
             assert norm is None, row
         elif loss == "kl":
-            assert 0 <= norm < 1e-5, row
+            assert 0 <= norm < 1e-6, row
         else:
-            assert norm > 1e-4, row
+            assert norm > 5e-6, row
 
 
 def test_the_output_embedding_hears_of_dph_only_as_the_token_embedding(base: Path) -> None:
-    """The tied matrix gets the gradient of the tokens that are read: rows of tokens that are not in the batch get none."""
+    """The tied matrix gets the gradient of the tokens that are read: rows of other tokens get none."""
     model = make_model(base)
     model.requires_grad_(True)
     pairs = make_pairs(model.tokenizer, 3)
@@ -96,7 +96,8 @@ def test_the_output_embedding_hears_of_dph_only_as_the_token_embedding(base: Pat
     assert gradient is model.causal_lm.get_input_embeddings().weight.grad
     read = {token for pair in pairs for ids in (pair.prompt, *pair.branches) for token in ids}
     touched = set(gradient.abs().sum(dim=1).nonzero().flatten().tolist())
-    assert touched == read
+    # transformers gives no gradient to the token that pads, here <|im_end|>.
+    assert touched == read - {2}
     # With cDPO every word is pushed: the softmax is over all of them.
     differentiate(AlignmentObjective(model, pairs, torch.zeros(3, 2), settings("dpo")))
     assert model.causal_lm.get_output_embeddings().weight.grad.abs().sum(dim=1).count_nonzero() == 512
@@ -132,7 +133,12 @@ def test_a_norm_does_not_depend_on_what_else_is_frozen_or_on_passes(
         return {(row["loss"], row["freeze"], row["part"]): row["norm"] for row in rows if row["loss"] != "kl"}
 
     found = norms()
-    for loss, part in (("joint", "head"), ("joint", "pooler"), ("dpo", "embeddings"), ("separable", "embeddings")):
+    for loss, part in (
+        ("joint", "head"),
+        ("joint", "pooler"),
+        ("dpo", "embeddings"),
+        ("separable", "embeddings"),
+    ):
         free = [found[loss, freeze, part] for freeze in ("none", "blocks", "layers")]
         assert free == pytest.approx([free[0]] * 3, rel=1e-5)
     assert found["joint", "none", "blocks"] != pytest.approx(found["dpo", "none", "blocks"], rel=1e-3)
@@ -155,22 +161,39 @@ def test_parts_hold_every_parameter_once(base: Path, lora: LoraSettings | None) 
     assert sizes["head"] == 32
 
 
+def test_parts_of_another_architecture(base: Path) -> None:
+    """GPT-2: learned positions are embeddings, norms have biases, and layers are transposed matrices with biases."""
+    width = 16
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=512, n_positions=32, n_embd=width, n_layer=2, n_head=2))
+    parts = list_parts(PreferenceModel(model, AutoTokenizer.from_pretrained(base)))
+    sizes = {part: sum(parameter.numel() for parameter in parameters) for part, parameters in parts.items()}
+    layer = (width + 1) * (3 * width + width + 4 * width) + (4 * width + 1) * width
+    assert sizes == dict.fromkeys(PARTS, 0) | {
+        "blocks": 2 * layer,
+        "norms": 5 * 2 * width,
+        "embeddings": (512 + 32) * width,
+    }
+
+
 def test_script(base: Path, tmp_path: Path) -> None:
-    model = PreferenceModel.from_pretrained(base)
-    _, data = save_mixes(model.tokenizer, tmp_path)
-    pairs = read_pairs(data)
-    digest = sha256_tree(base)
-    key = ReferenceKey(digest, digest, hash_trees(pairs), "torch.float32")
-    write_reference(reference_table(model, pairs), key, tmp_path / "reference")
-    paths = {"base": base, "model": base, "data": data, "reference": tmp_path / "reference"}
-    paths["output"] = tmp_path / "gradients.json"
-    arguments = ["--device", "cpu", "--settings", json.dumps({"pairs": 2})]
-    for name, path in paths.items():
-        arguments += [f"--{name}", str(path)]
-    importlib.import_module("compute_gradients").main(arguments)
-    rows = read_json(paths["output"])
-    wanted = measure_gradients(
-        base, base, pairs[:2], reference_of(base, base, pairs[:2]), 0, torch.device("cpu"), torch.float32
+    _, data = save_mixes(AutoTokenizer.from_pretrained(base), tmp_path)
+    inputs = {"base": base, "model": base, "data": data}
+    reference = run_script("compute_reference", {}, tmp_path / "reference", **inputs)
+    output = run_script(
+        "compute_gradients", {"pairs": 2}, tmp_path / "gradients.json", **inputs, reference=reference
     )
-    assert [row["norm"] is None for row in rows] == [row["norm"] is None for row in wanted]
-    assert set(rows[0]) == {"loss", "freeze", "part", "norm", "trainable", "tied"}
+    pairs = read_pairs(data)[:2]
+    wanted = measure_gradients(
+        base, base, pairs, reference_of(base, base, pairs), 0, torch.device("cpu"), torch.float32
+    )
+    for found, row in zip(read_json(output), wanted, strict=True):
+        norm = row["norm"]
+        assert found == row | {"norm": norm if norm is None else pytest.approx(norm, rel=1e-4, abs=1e-6)}
+
+
+def run_script(name: str, values: dict, output: Path, **inputs: Path) -> Path:
+    words = ["--device", "cpu", "--settings", json.dumps(values)]
+    for option, path in {**inputs, "output": output}.items():
+        words += [f"--{option}", str(path)]
+    importlib.import_module(name).main(words)
+    return output

@@ -198,9 +198,7 @@ def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path)
 
 
 def test_adapter_initialisation_follows_the_seed(base: Path) -> None:
-    weights = [
-        dict(new_policy(base, LoraSettings(), seed)[0].named_parameters()) for seed in (1, 1, 2)
-    ]
+    weights = [dict(new_policy(base, LoraSettings(), seed)[0].named_parameters()) for seed in (1, 1, 2)]
     name = next(name for name in weights[0] if "lora_A" in name)
     assert torch.equal(weights[0][name], weights[1][name])
     assert not torch.equal(weights[0][name], weights[2][name])

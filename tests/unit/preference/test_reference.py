@@ -12,12 +12,19 @@ from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.preference.data import hash_trees
 from preftune.preference.heads import PreferenceModel
-from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
+from preftune.preference.reference import (
+    ReferenceKey,
+    read_reference,
+    read_states,
+    reference_table,
+    write_reference,
+)
 from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model, make_pairs
 
 KEY = ReferenceKey("1" * 64, "2" * 64, "3" * 64, "float32")
+HEAD = {"width": 3, "inner_width": 12, "marker_id": 2}
 TREES = [Tree("a", [5, 6, 7], ([8, 9], [10])), Tree("b", [5], ([8], [9, 10]))]
 
 
@@ -51,7 +58,8 @@ def test_digest_depends_on_which_part_it_is() -> None:
 def stored(tmp_path: Path) -> Path:
     """A folder with the table of KEY."""
     rows = {"example_id": ["a", "b"], "chosen_logp": [-1.5, -2.25], "rejected_logp": [-3.0, -0.5]}
-    write_reference(pd.DataFrame(rows | {"chosen_tokens": [2, 1], "rejected_tokens": [1, 2]}), KEY, tmp_path)
+    table = pd.DataFrame(rows | {"chosen_tokens": [2, 1], "rejected_tokens": [1, 2]})
+    write_reference(table, None, KEY, HEAD, tmp_path)
     return tmp_path
 
 
@@ -77,6 +85,35 @@ def test_another_table_is_refused(stored: Path, part: str, name: str) -> None:
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreftuneError, match=r"logps\.parquet does not exist; run compute_reference"):
         read_reference(tmp_path, KEY)
+
+
+@pytest.fixture
+def with_states(tmp_path: Path) -> Path:
+    """As `stored`, with states [2, 2, 3]."""
+    rows = {"example_id": ["a", "b"], "chosen_logp": [-1.5, -2.25], "rejected_logp": [-3.0, -0.5]}
+    table = pd.DataFrame(rows | {"chosen_tokens": [2, 1], "rejected_tokens": [1, 5]})
+    write_reference(table, torch.arange(12.0).view(2, 2, 3), KEY, HEAD, tmp_path)
+    return tmp_path
+
+
+def test_states_are_read_back(with_states: Path) -> None:
+    """With names, tokens of both answers, and the shape of a head; whatever mix they are of, they bring it along."""
+    pairs, head = read_states(with_states, KEY.model)
+    assert (pairs.names, pairs.tokens, head) == (("a", "b"), (3, 6), HEAD)
+    assert torch.equal(pairs.states, torch.arange(12.0).view(2, 2, 3))
+    assert read_reference(with_states, KEY).tolist() == [[-1.5, -3.0], [-2.25, -0.5]]
+
+
+def test_states_of_another_model_or_none_are_refused(with_states: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        PreftuneError, match=r"of another SFT checkpoint \(model 2222.*, not ffff.*run compute_reference"
+    ):
+        read_states(with_states, "f" * 64)
+    (with_states / "states.safetensors").unlink()
+    with pytest.raises(
+        PreftuneError, match=r"states\.safetensors does not exist; run compute_reference with states: true"
+    ):
+        read_states(with_states, KEY.model)
 
 
 CHANGES: dict[str, Callable[[Tree, Tree], Sequence[Tree]]] = {
@@ -115,12 +152,12 @@ def test_hash_is_the_same_in_every_process() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_computed_in_eval_mode(model: PreferenceModel, pairs: list[Tree], training: bool) -> None:
     """Twice the same bits whatever the mode, which is kept; the mode matters to a pass that is not the reference's."""
-    expected = reference_table(model.eval(), pairs)
+    expected, _ = reference_table(model.eval(), pairs)
     model.train(training)
     with torch.no_grad():
         plain = model(pairs).log_probabilities.double().numpy()
     for _ in range(2):
-        pd.testing.assert_frame_equal(reference_table(model, pairs), expected, check_exact=True)
+        pd.testing.assert_frame_equal(reference_table(model, pairs)[0], expected, check_exact=True)
     assert all(module.training is training for module in model.modules())
     assert bool(abs(plain[::2] - expected["chosen_logp"]).max() > 1e-3) == training
 
@@ -128,23 +165,30 @@ def test_computed_in_eval_mode(model: PreferenceModel, pairs: list[Tree], traini
 @pytest.mark.parametrize("budget", [1, 60, 10_000])
 def test_independent_of_the_passes(model: PreferenceModel, pairs: list[Tree], budget: int) -> None:
     """Another budget, and other pairs in the same pass."""
-    expected = reference_table(model, pairs)
-    found = reference_table(model, pairs, tokens_per_pass=budget)
+    expected, states = reference_table(model, pairs, states=True)
+    found, others = reference_table(model, pairs, tokens_per_pass=budget, states=True)
     pd.testing.assert_frame_equal(found, expected, check_exact=False, atol=1e-5, rtol=0)
-    backwards = reference_table(model, pairs[::-1], tokens_per_pass=budget)[::-1].reset_index(drop=True)
+    torch.testing.assert_close(others, states, atol=1e-5, rtol=0)
+    backwards, others = reference_table(model, pairs[::-1], tokens_per_pass=budget, states=True)
+    backwards = backwards[::-1].reset_index(drop=True)
+    torch.testing.assert_close(others.flip(0), states, atol=1e-5, rtol=0)
     pd.testing.assert_frame_equal(backwards, expected, check_exact=False, atol=1e-5, rtol=0)
 
 
 def test_columns(model: PreferenceModel, pairs: list[Tree]) -> None:
-    """Chosen answers in the chosen columns: those of the branches read one by one from the plain model."""
-    table = reference_table(model.eval(), pairs)
+    """Chosen answers in the chosen columns and first among the states: as the plain model reads each branch alone."""
+    table, states = reference_table(model.eval(), pairs, states=True)
+    assert reference_table(model, pairs)[1] is None and states.shape == (5, 2, 32)
     assert table["example_id"].tolist() == [pair.name for pair in pairs]
     for place, side in enumerate(("chosen", "rejected")):
         branches = [pair.branches[place] for pair in pairs]
         assert table[f"{side}_tokens"].tolist() == [len(branch) for branch in branches]
-        for pair, branch, found in zip(pairs, branches, table[f"{side}_logp"], strict=True):
+        found = zip(table[f"{side}_logp"], states[:, place], strict=True)
+        for pair, branch, (logp, state) in zip(pairs, branches, found, strict=True):
             ids = torch.tensor([[*pair.prompt, *branch]])
             with torch.no_grad():
-                scores = model.causal_lm(ids).logits[0, :-1].log_softmax(-1)
+                plain = model.causal_lm(ids, output_hidden_states=True)
+            scores = plain.logits[0, :-1].log_softmax(-1)
             values = scores.gather(1, ids[0, 1:, None])[-len(branch) :]
-            assert found == pytest.approx(values.sum().item(), abs=1e-4)
+            assert logp == pytest.approx(values.sum().item(), abs=1e-4)
+            torch.testing.assert_close(state, plain.hidden_states[-1][0, -1], atol=1e-5, rtol=0)

@@ -13,11 +13,14 @@ from preftune.report.catalogue import FIGURES
 from preftune.report.markdown import render_markdown
 from preftune.report.pictures import read_gallery
 from preftune.report.render import format_duration, render_report
+from preftune.tables.alignment import ALIGNMENT_TABLES, alignment_records
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import TABLES, read_cells
 from preftune.tables.claims import judge_claims, read_claims
 from preftune.tables.lists import LIST_TABLES, list_records
 from preftune.tables.scores import ScoreStore
+from preftune.tables.settings import AlignmentTableSettings
+from preftune.tables.sources import Sources
 from tests.unit.figures import synthetic
 
 ROOT = Path(__file__).parents[3]
@@ -74,10 +77,17 @@ def write_tables(results: Path) -> None:
         made = {"claims": judge_claims(claims, cells, store)}
         for table in tables:
             chosen = [cell for cell in cells if cell.table == table]
-            listed = table in LIST_TABLES
-            made[table] = (
-                list_records(table, runs, store, setting) if listed else build_records(chosen, store, setting)
-            )
+            if table in ALIGNMENT_TABLES:
+                settings = AlignmentTableSettings(
+                    paper="dph", scale="demo", data="embedded", runs=tuple(runs)
+                )
+                made[table] = alignment_records(
+                    table, Sources.read(runs, [results / paper / "scores"]), settings
+                )
+            elif table in LIST_TABLES:
+                made[table] = list_records(table, runs, store, setting)
+            else:
+                made[table] = build_records(chosen, store, setting)
         for table, records in made.items():
             write_json(
                 results / paper / "tables" / f"{table}.audit.json", [record.as_json() for record in records]

@@ -45,7 +45,9 @@ def write_questions(
         "suite": suite,
         "split": "validation",
         "n": count,
-        "metrics": {name: {"accuracy": float((scores[name].argmax(axis=1) == gold).mean())} for name in names},
+        "metrics": {
+            name: {"accuracy": float((scores[name].argmax(axis=1) == gold).mean())} for name in names
+        },
         "ties": {name: int(((scores[name] == best[name]).sum(axis=1) > 1).sum()) for name in names},
     }
     path = folder / f"{task}.json"
@@ -92,7 +94,9 @@ def write_drift(root: Path, run: str, seed: int, items: dict[str, dict[str, Sequ
     return path
 
 
-def write_random_drift(root: Path, run: str, seed: int, kl: float, nats: float, length: float, count: int = 24) -> Path:
+def write_random_drift(
+    root: Path, run: str, seed: int, kl: float, nats: float, length: float, count: int = 24
+) -> Path:
     """Drift files around a divergence, an NLL a token of plain text, and a length of answers."""
     generator = np.random.default_rng([seed, len(run)])
     tokens = generator.integers(10, 40, count)

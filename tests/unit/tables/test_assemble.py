@@ -156,10 +156,10 @@ def test_rendered_tables_say_what_they_are(tmp_path: Path) -> None:
     assert "50.0 ± " in text
     assert "n of a cell: 40 to 280 items; seeds: 1." in text
     csv = render_csv(records, DEMO).splitlines()
-    assert len(csv) == 57
+    assert len(csv) == 65
     assert csv[1].endswith("demo,embedded")
     latex = render_latex("gpt4all", records, DEMO)
-    assert latex.count(r"\\") == 8
+    assert latex.count(r"\\") == 9
     assert r"$\pm$" in latex
 
 

@@ -70,14 +70,14 @@ def read_back(layout: Layout) -> list[tuple[int, int, int, int]]:
     return list(zip(*found, layout.targets.tolist(), layout.branch.tolist(), strict=True))
 
 
-def expected_tokens(trees: list[Tree], skip_last: bool) -> list[tuple[int, int, int, int]]:
+def expected_tokens(trees: list[Tree]) -> list[tuple[int, int, int, int]]:
     """As `read_back`, from each path as one list of ids."""
     branches = [(tree, branch) for tree in trees for branch in tree.branches]
     return [
         (path[place - 1], place - 1, path[place], number)
         for number, (tree, branch) in enumerate(branches)
         for path in [[*tree.prompt, *branch]]
-        for place in range(len(tree.prompt), len(path) - skip_last)
+        for place in range(len(tree.prompt), len(path))
     ]
 
 
@@ -122,7 +122,7 @@ def test_every_token_has_its_predictor(make, marker: int | None, trees: list[Tre
             for t in trees
         ]
     layout = make(trees, marker)
-    assert read_back(layout) == expected_tokens(trees, skip_last=False)
+    assert read_back(layout) == expected_tokens(trees)
     ids = layout.input_ids.flatten().tolist()
     for start, number in zip(layout.starts.tolist(), layout.tree.tolist(), strict=True):
         assert ids[start : start + len(trees[number].prompt)] == list(trees[number].prompt)
@@ -131,17 +131,15 @@ def test_every_token_has_its_predictor(make, marker: int | None, trees: list[Tre
 
 
 @pytest.mark.parametrize("make", [pack, pad])
-def test_skip_last(make) -> None:
-    """The last token of a branch is no target, and the one before it no longer read."""
-    trees = [Tree("a", [11, 12], ([21, 22, 23], [31, 32])), B]
-    layout = make(trees, skip_last=True)
-    assert read_back(layout) == expected_tokens(trees, skip_last=True)
-    assert layout.targets.tolist() == [21, 22, 31, 41]
-    assert {22, 23, 31, 32, 41, 42}.isdisjoint(layout.input_ids.flatten().tolist())
-    marked = make(MARKED[:1], MARKER, skip_last=True)
-    assert marked.targets.tolist() == [MARKER, 8, MARKER, 6] and 9 in marked.input_ids
-    with pytest.raises(PreftuneError, match="example a: a branch is empty"):
-        make([A], skip_last=True)
+@pytest.mark.parametrize("marker", [None, MARKER])
+def test_last_tokens(make, marker: int | None) -> None:
+    """Of each branch, among all branch tokens: the closing `<|im_end|>` of an answer."""
+    trees = [A, B] if marker is None else MARKED
+    layout = make(trees, marker)
+    assert layout.targets[layout.last_tokens].tolist() == [
+        branch[-1] for tree in trees for branch in tree.branches
+    ]
+    assert layout.branch[layout.last_tokens].tolist() == list(range(layout.branches))
 
 
 @pytest.mark.parametrize(

@@ -195,25 +195,24 @@ def test_logits_that_are_more_than_the_output_embedding_are_refused(kind: str, c
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral"])
-def test_markers_and_skipped_targets_leave_the_others(kind: str) -> None:
-    """One more token is read, or one fewer predicted; the greedy flags belong to the same tokens."""
+def test_markers_leave_the_log_probabilities(kind: str) -> None:
+    """One more token is read; the greedy flags belong to the same tokens, each branch's last one included."""
     model = make_model(kind)
     reader = TreeReader(model)
     trees = [Tree(t.name, t.prompt, tuple([*branch, 2] for branch in t.branches)) for t in TREES]
     plain = read_plainly(model, trees)
     with torch.no_grad():
-        assert_same(read(reader, trees, reader.layout(trees, marker=2)), plain)
-        layout = reader.layout(trees, skip_last=True)
+        layout = reader.layout(trees, marker=2)
         values, flags = reader.log_probabilities(reader.states(layout), layout, greedy=True)
         rows = [[*tree.prompt, *branch] for tree in trees for branch in tree.branches]
         likeliest = [model(input_ids=torch.tensor([row])).logits[0].argmax(-1).tolist() for row in rows]
-    kept = torch.cat([torch.tensor([True] * len(b) + [False]) for t in TREES for b in t.branches])
-    torch.testing.assert_close(values, torch.cat(list(plain.values()))[kept], atol=1e-5, rtol=0)
+    torch.testing.assert_close(values, torch.cat(list(plain.values())), atol=1e-5, rtol=0)
+    assert (layout.targets[layout.last_tokens] == 2).all()
     prompts = [len(tree.prompt) for tree in trees for _ in tree.branches]
     assert flags.tolist() == [
         row[place] == likely[place - 1]
         for row, likely, prompt in zip(rows, likeliest, prompts, strict=True)
-        for place in range(prompt, len(row) - 1)
+        for place in range(prompt, len(row))
     ]
 
 

@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from preftune.preference.alignment import AlignmentObjective, parameter_groups
 from preftune.preference.heads import PreferenceModel
@@ -99,6 +101,8 @@ def start_child(run: Callable[[], object]) -> int:
     if child:
         return child
     code = 1
+    # tqdm's lock is shared with the parent, and would stay locked for it where this process is killed.
+    tqdm.set_lock(threading.RLock())
     try:
         run()
         code = 0

@@ -60,7 +60,10 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
     yield "dialogues", talks
     pairs = draw_splits("ultrafeedback", preferences(talks["train"]), counts(("train",)), seed)
     fresh = held_out_preferences(talks["validation"], pairs["train"])
-    yield "ultrafeedback", pairs | draw_splits("ultrafeedback-validation", fresh, counts(("validation",)), seed)
+    yield (
+        "ultrafeedback",
+        pairs | draw_splits("ultrafeedback-validation", fresh, counts(("validation",)), seed),
+    )
     yield "orca_dpo_pairs", draw_splits("orca-dpo-pairs", orca_pairs, counts(("train",)), seed)
 
 

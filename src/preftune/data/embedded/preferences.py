@@ -79,7 +79,9 @@ def held_out_preferences(dialogues: list[Row], train: list[Row]) -> Block:
 
     def fresh(rng: random.Random) -> list[Row]:
         rows = block(rng)
-        while any(row["prompt"] in prompts for row in rows):  # ends: there are far more told facts than training rows
+        while any(
+            row["prompt"] in prompts for row in rows
+        ):  # ends: there are far more told facts than training rows
             rows = block(rng)
         return rows
 

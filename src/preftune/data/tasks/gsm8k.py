@@ -1,13 +1,14 @@
 """GSM8K: a word problem of several steps, with its exact answer among three near misses."""
 
 import random
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from preftune.data.tasks.base import Row, ShuffledTask
 
 MISSES = 3
-MARK = "####"
+ANSWER = re.compile(r"#### *(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,8 @@ class Gsm8k(ShuffledTask):
 
 
 def final_answer(solution: str) -> Decimal:
-    """Return the number after "####", which may hold commas or a currency sign; none is a ValueError."""
-    _, mark, number = solution.rpartition(MARK)
-    try:
-        if mark:
-            return Decimal(number.replace(",", "").replace("$", "").strip())
-    except InvalidOperation:
-        pass
-    raise ValueError(f"the answer does not end in '{MARK} number': correct the row or take it out")
+    """Return the number after "####", which may hold commas; none is a ValueError."""
+    found = ANSWER.search(solution)
+    if found is None:
+        raise ValueError("the answer does not end in '#### number': correct the row or take it out")
+    return Decimal(found[1].replace(",", ""))

@@ -1,0 +1,165 @@
+# Figures of held-out pairs and of what alignment costs: matplotlib only; one rule a figure.
+
+
+rule plot_reward_distributions:
+    input:
+        scores=TARGETS.scores("dph"),
+    output:
+        png=RESULTS + "/dph/figures/reward_distributions.png",
+        pdf=RESULTS + "/dph/figures/reward_distributions.pdf",
+    log:
+        "logs/plot_reward_distributions.log",
+    benchmark:
+        RESULTS + "/timings/plot_reward_distributions.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_reward_distributions"),
+        options=lambda wildcards: PLAN.plot(
+            "plot_reward_distributions", "dph"
+        ).options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: rewards of preferred and dispreferred answers"
+    shell:
+        "python workflow/scripts/plot_reward_distributions.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_reliability:
+    input:
+        scores=TARGETS.scores("dph"),
+    output:
+        png=RESULTS + "/dph/figures/reliability.png",
+        pdf=RESULTS + "/dph/figures/reliability.pdf",
+    log:
+        "logs/plot_reliability.log",
+    benchmark:
+        RESULTS + "/timings/plot_reliability.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_reliability"),
+        options=lambda wildcards: PLAN.plot("plot_reliability", "dph").options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: what a reward margin says about the win rate"
+    shell:
+        "python workflow/scripts/plot_reliability.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_label_noise:
+    input:
+        scores=TARGETS.scores("dph"),
+    output:
+        png=RESULTS + "/dph/figures/label_noise.png",
+        pdf=RESULTS + "/dph/figures/label_noise.pdf",
+    log:
+        "logs/plot_label_noise.log",
+    benchmark:
+        RESULTS + "/timings/plot_label_noise.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_label_noise"),
+        options=lambda wildcards: PLAN.plot("plot_label_noise", "dph").options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: reward accuracy against flipped labels"
+    shell:
+        "python workflow/scripts/plot_label_noise.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_margins:
+    input:
+        scores=TARGETS.scores("dph"),
+    output:
+        png=RESULTS + "/dph/figures/margins.png",
+        pdf=RESULTS + "/dph/figures/margins.pdf",
+    log:
+        "logs/plot_margins.log",
+    benchmark:
+        RESULTS + "/timings/plot_margins.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_margins"),
+        options=lambda wildcards: PLAN.plot("plot_margins", "dph").options(DEVICE),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: gradients and measured margins"
+    shell:
+        "python workflow/scripts/plot_margins.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_alignment_cost:
+    input:
+        scores=TARGETS.scores("dph"),
+        drift=TARGETS.drift(),
+    output:
+        png=RESULTS + "/dph/figures/alignment_cost.png",
+        pdf=RESULTS + "/dph/figures/alignment_cost.pdf",
+    log:
+        "logs/plot_alignment_cost.log",
+    benchmark:
+        RESULTS + "/timings/plot_alignment_cost.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_alignment_cost"),
+        options=lambda wildcards: PLAN.plot("plot_alignment_cost", "dph").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: what alignment costs the language model"
+    shell:
+        "python workflow/scripts/plot_alignment_cost.py --scores {params.scores} --drift {input.drift} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule plot_accuracy_against_kl:
+    input:
+        scores=TARGETS.scores("dph"),
+        drift=TARGETS.drift(),
+    output:
+        png=RESULTS + "/dph/figures/accuracy_against_kl.png",
+        pdf=RESULTS + "/dph/figures/accuracy_against_kl.pdf",
+    log:
+        "logs/plot_accuracy_against_kl.log",
+    benchmark:
+        RESULTS + "/timings/plot_accuracy_against_kl.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_accuracy_against_kl"),
+        options=lambda wildcards: PLAN.plot("plot_accuracy_against_kl", "dph").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("dph"),
+    message:
+        "figure: accuracy against divergence"
+    shell:
+        "python workflow/scripts/plot_accuracy_against_kl.py --scores {params.scores} --drift {input.drift} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
