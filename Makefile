@@ -69,7 +69,7 @@ config: $(VENV)/.installed  ## a run's resolved settings and the file of each ke
 report: $(VENV)/.installed  ## the HTML report alone, with what it needs
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) -- export_report
 
-publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README
+publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)
 
 lock: $(VENV)/.installed-dev  ## write requirements*.txt and envs/*.yaml from requirements.in and what is installed

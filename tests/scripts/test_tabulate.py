@@ -169,7 +169,7 @@ def test_publishing_copies_small_files_and_fills_the_readme(results: Path) -> No
         str(results),
         "--destination",
         str(results / "published" / "demo"),
-        "--readme",
+        "--page",
         str(readme),
     ]
     export_published.main(words)
@@ -198,7 +198,7 @@ def test_bad_markers_are_named_and_nothing_changes(
     tabulate(results / "dph" / "tables", "race", results / "dph" / "scores", "dph", "sft")
     readme = results / "README.md"
     readme.write_text(text)
-    words = ["--results", str(results), "--destination", str(results / "published"), "--readme", str(readme)]
+    words = ["--results", str(results), "--destination", str(results / "published"), "--page", str(readme)]
     with pytest.raises(SystemExit):
         export_published.main(words)
     assert message in capsys.readouterr().err

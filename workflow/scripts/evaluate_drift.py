@@ -3,7 +3,8 @@
 Inputs: a base model folder, the run's checkpoint (<run>/seed-<seed>), the SFT checkpoint that it started from (absent:
 the run is that SFT model, which does not diverge from itself) and the prepared data sets. Outputs: drift.json (run,
 kl_per_token, kl_per_answer, answers, text_perplexity, text_tokens, length_mean, repetition, ended, prompts) and
-drift.parquet, one row an item: kind (answer, text or generation), item, tokens, kl, nll, length, repeated, ngrams, ended.
+drift.parquet, one row an item: kind (answer, text or generation), item, tokens, kl, nll, length, repeated, ngrams,
+ended.
 """
 
 import _repo  # noqa: F401
@@ -51,7 +52,14 @@ def evaluate(step: Step) -> None:
         reference = PreferenceModel.from_pretrained(arguments.reference, arguments.base, device, dtype)
     # Everything is read before anything is computed, so that a bad row costs no time.
     answers = read_answers(model, tasks, arguments.datasets, settings.texts)
-    texts = read_texts(model, settings.text_dataset, arguments.datasets, settings.texts, settings.text_tokens)
+    texts = read_texts(
+        model,
+        settings.text_dataset,
+        settings.text_split,
+        arguments.datasets,
+        settings.texts,
+        settings.text_tokens,
+    )
     prompts = read_prompts(
         model, settings.prompt_dataset, arguments.datasets, settings.prompts, settings.max_new_tokens
     )

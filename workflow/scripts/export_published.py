@@ -1,6 +1,6 @@
-"""Copy the tables, charts and records of a finished run to results/published/<scale> and into the README.
+"""Copy the tables, charts and records of a finished run to results/published/<scale> and into the page that shows them.
 
-Input: a results folder. Output: the published folder, replaced as a whole, and the README's text between each
+Input: a results folder. Output: the published folder, replaced as a whole, and the page's text between each
 `<!-- generated:<paper>/<table> -->` and the next `<!-- /generated -->`.
 """
 
@@ -18,18 +18,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--results", type=Path, required=True, help="results folder of the scale")
     parser.add_argument("--destination", type=Path, required=True, help="folder below results/published")
-    parser.add_argument("--readme", type=Path, help="README whose generated tables are replaced")
+    parser.add_argument("--page", type=Path, help="Markdown page whose generated tables are replaced")
     with Step.start(parser, argv, rule="export_published", outputs=("destination",)) as step:
-        results, readme = step.arguments.results, step.arguments.readme
+        results, page = step.arguments.results, step.arguments.page
         files = select_files(results)
-        # The README is checked before anything is replaced and written last.
+        # The page is checked before anything is replaced and written last.
         text = None
-        if readme is not None:
-            text = fill_markers(readme.read_text(encoding="utf-8"), read_blocks(results), str(readme))
+        if page is not None:
+            text = fill_markers(page.read_text(encoding="utf-8"), read_blocks(results), str(page))
         copy_files(results, files, step.out("destination"))
         step.note(files=len(files))
-    if text is not None and readme is not None:
-        atomic_write_text(readme, text)
+    if text is not None and page is not None:
+        atomic_write_text(page, text)
 
 
 if __name__ == "__main__":

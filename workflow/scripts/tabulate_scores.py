@@ -29,7 +29,7 @@ def make_records(table: str, cells: Path, scores: list[Path], settings: TableSet
     setting = Setting(settings.scale, settings.data)
     if table in LIST_TABLES:
         return list_records(table, settings.runs, store, setting)
-    chosen = [cell for cell in read_cells(cells) if cell.table == table]
+    chosen = [cell.of(settings.runs) for cell in read_cells(cells) if cell.table == table]
     if not chosen:
         raise PreftuneError(f"--table: {cells} has no cell of {table}: make it with tabulate_alignment.")
     return build_records(chosen, store, setting)

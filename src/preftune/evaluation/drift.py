@@ -94,10 +94,10 @@ def summarise_drift(items: pd.DataFrame) -> dict[str, Any]:
     """The measures of one run.
 
     Returns:
-        kl_per_token: nats over all answer tokens; kl_per_answer: mean of the answers' sums, nats; answers: their number.
+        kl_per_token: nats over all answer tokens; kl_per_answer: mean of the answers' sums, nats; answers: number.
         text_perplexity: exp(all nats / all tokens); text_tokens: their number.
-        length_mean: tokens of a greedy answer; repetition: repeated share of the 4-grams of all answers (None: no answer
-        has four tokens); ended: share of answers that the model closed; prompts: their number.
+        length_mean: tokens of a greedy answer; repetition: repeated share of the 4-grams of all answers (None: no
+        answer has four tokens); ended: share of answers that the model closed; prompts: their number.
     """
     answers, texts, written = (items[items["kind"] == kind] for kind in ("answer", "text", "generation"))
     ngrams = written["ngrams"].sum()
@@ -127,7 +127,7 @@ def _divergences(model: PreferenceModel, reference: PreferenceModel, layout: Lay
     """Of every branch [branches], float64; both models read the same rows."""
     if model.reader.packs != reference.reader.packs:
         raise PreftuneError(
-            "the run and its reference are models of two architectures; pass the SFT checkpoint that the run began with."
+            "the run and its reference differ in architecture; pass the SFT checkpoint that the run started from."
         )
     hidden, reference_hidden = (one.reader.states(layout)[layout.predictors] for one in (model, reference))
     head, reference_head = (one.causal_lm.get_output_embeddings() for one in (model, reference))

@@ -11,9 +11,10 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TypeVar
 
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 
 from preftune.data.chat import encode_prompt
+from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
 from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import encode_question, read_questions
@@ -24,24 +25,14 @@ from preftune.training.trees import Tree
 T = TypeVar("T")
 
 
-def open_split(dataset: str, split: str, column: str, folders: Sequence[Path]) -> Dataset:
+def _open_column(dataset: str, split: str, column: str, folders: Sequence[Path]) -> Dataset:
     """A split of the prepared data set whose folder is named `dataset`, if it has `column`."""
-    folder = next((folder for folder in folders if Path(folder).name == dataset), None)
-    if folder is None:
-        raise PreftuneError(f"the data set '{dataset}' is needed; pass its folder with --datasets.")
-    try:
-        splits = load_from_disk(str(folder))
-    except (FileNotFoundError, ValueError) as error:
-        raise PreftuneError(
-            f"{folder} is not a prepared data set ({error}); run the step that prepares it."
-        ) from error
-    if split not in splits:
-        raise PreftuneError(
-            f"{folder} has no split '{split}', it has {', '.join(splits)}; name another data set."
-        )
-    if column not in splits[split].column_names:
-        raise PreftuneError(f"{folder} has no column '{column}'; name another data set.")
-    return splits[split]
+    rows = open_split(
+        dataset, split, {Path(folder).name: Path(folder) for folder in folders}, "the measurement of drift"
+    )
+    if column not in rows.column_names:
+        raise PreftuneError(f"the data set {dataset} has no column '{column}'; name another data set.")
+    return rows
 
 
 def read_answers(
@@ -62,14 +53,14 @@ def read_answers(
 
 
 def read_texts(
-    model: PreferenceModel, dataset: str, folders: Sequence[Path], count: int, tokens: int
+    model: PreferenceModel, dataset: str, split: str, folders: Sequence[Path], count: int, tokens: int
 ) -> list[Tree]:
-    """The first `count` distinct passages (column `article` of the test split), each cut to `tokens` tokens.
+    """The first `count` distinct passages (column `article` of the split), each cut to `tokens` tokens.
 
     Without chat template: the passage's first token is the prompt, the rest of it the branch.
     """
     names: dict[str, str] = {}
-    for place, row in enumerate(open_split(dataset, "test", "article", folders)):
+    for place, row in enumerate(_open_column(dataset, split, "article", folders)):
         names.setdefault(row["article"], str(row.get("document", f"row-{place}")))
     length = min(tokens, model.reader.context)
     encoded = (
@@ -88,7 +79,7 @@ def read_prompts(
     """
     found: dict[str, Conversation] = {}
     seen: set[str] = set()
-    for place, row in enumerate(open_split(dataset, "validation", "prompt", folders)):
+    for place, row in enumerate(_open_column(dataset, "validation", "prompt", folders)):
         messages = [{"role": "user", "content": row["prompt"]}]
         fits = len(encode_prompt(model.tokenizer, messages)) + room <= model.reader.context
         if fits and row["prompt"] not in seen and len(found) < count:

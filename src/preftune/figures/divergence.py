@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def draw_accuracy_against_kl(
     handles = []
     for index, (system, points) in enumerate(zip(settings.systems, found, strict=True)):
         look = mark(index)
-        style = {
+        style: dict[str, Any] = {
             "color": look.colour,
             "markersize": 7,
             "markerfacecolor": "white" if index % 2 else look.colour,

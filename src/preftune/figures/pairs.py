@@ -90,7 +90,7 @@ def panel_grid(count: int) -> tuple[int, int]:
 
 def draw_histograms(axes: Axes, pairs: PairRewards) -> None:
     """Histograms of both kinds of answers over shared bins, with their means as vertical lines."""
-    edges = np.histogram_bin_edges(pairs.rewards, BINS)
+    edges = np.histogram_bin_edges(pairs.rewards, BINS).tolist()
     axes.hist(pairs.preferred, edges, color=COLOURS[5], edgecolor=COLOURS[0], linewidth=0.6)
     axes.hist(pairs.dispreferred, edges, histtype="step", color=COLOURS[2], linewidth=1.4, linestyle="--")
     axes.axvline(pairs.preferred.mean(), color=COLOURS[0], linewidth=1.6)

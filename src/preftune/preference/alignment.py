@@ -195,6 +195,8 @@ class StartingPoint:
     def _exchange(self) -> None:
         for place, parameter in enumerate(self.parameters):
             parameter.data, self.weights[place] = self.weights[place], parameter.data
+        # Autocast keeps its casts by parameter, whatever the parameter holds by now.
+        torch.clear_autocast_cache()
 
 
 def _exchange(pair: Pair) -> Pair:

@@ -10,6 +10,10 @@ FIGURES = {
             "Loss landscapes",
             "Label smoothing caps the margin: both losses rise again beyond the star or the dashed line.",
         ),
+        "margins": (
+            "Gradients and measured margins",
+            "A gradient is zero at the cap that label smoothing sets; trained margins gather below it.",
+        ),
         "training_curves": (
             "Training curves",
             "In a healthy run margin and accuracy rise and the loss falls, even where both rewards fall.",

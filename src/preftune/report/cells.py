@@ -12,7 +12,7 @@ from preftune.tables.assemble import Setting
 from preftune.tables.cells import NOT_RUN, CellRecord
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.claims_render import format_effect
-from preftune.tables.render import TITLES, describe, format_number, format_published, labels
+from preftune.tables.render import HEADS, TITLES, describe, format_number, format_published, labels
 
 REMEDY = "make the table again"
 # How the Markdown prints a cell; the report prints it in another way.
@@ -41,6 +41,7 @@ class TableView:
     notes: list[str]
     missing: list[str] = field(default_factory=list)
     dirty: bool = False
+    head: str = "System"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,14 @@ def view_table(audit: Path, setting: Setting) -> TableView:
         if not note.startswith(OF_MARKDOWN)
     ]
     return TableView(
-        name, TITLES.get(name, name), columns, body, notes, list_missing(records), is_dirty(audit)
+        name,
+        TITLES.get(name, name),
+        columns,
+        body,
+        notes,
+        list_missing(records),
+        is_dirty(audit),
+        HEADS.get(name, "System"),
     )
 
 

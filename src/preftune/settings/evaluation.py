@@ -39,7 +39,10 @@ class DriftSettings(Settings):
     answer_tasks: tuple[str, ...] = Field(
         strict=False, min_length=1, description="tasks of config/tasks.yaml whose gold answers are read"
     )
-    text_dataset: str = Field(description="data set of passages (column article of its test split)")
+    text_dataset: str = Field(description="data set of passages (column article)")
+    text_split: str = Field(
+        default="test", description="the split whose passages are read: never a training split"
+    )
     prompt_dataset: str = Field(description="data set of prompts (column prompt of its validation split)")
     texts: int = Field(ge=1, description="passages of plain text, and held-out answers, that are scored")
     text_tokens: int = Field(default=256, ge=8, description="tokens of a passage that are read at most")

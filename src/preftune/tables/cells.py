@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,14 @@ class Cell:
     def published_value(self) -> float | None:
         """The published number, in the table's unit."""
         return float(self.published) if self.published else None
+
+    def of(self, runs: Sequence[str]) -> Cell:
+        """The cell with the run that stands for it at a scale: of `vocab|base` the first that is among `runs`.
+
+        A model whose tokenizer has the chat tokens already needs no vocabulary stage: its base model stands in that row.
+        """
+        names = self.run.split("|")
+        return replace(self, run=next((name for name in names if name in runs), names[-1]))
 
     def groups(self) -> list[list[str]]:
         """Column labels of a derived cell's members, those to be averaged first in one list."""

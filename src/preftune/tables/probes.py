@@ -11,7 +11,7 @@ from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sheet import Sheet
 from preftune.tables.sources import Sources, read_rows
 
-PARTS = ("head", "pooler", "blocks", "norms", "embeddings", "lm_head")
+PARTS = ("head", "pooler", "blocks", "norms", "embeddings", "lm_head", "adapter")
 COUNTS = {
     "questions": "questions",
     "same prompt": "same_prompt",

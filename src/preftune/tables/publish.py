@@ -1,4 +1,4 @@
-"""The published copy of the results: tables, charts, records (small files only), and the README's tables."""
+"""The published copy of the results: tables, charts, records (small files only), and the tables of the page that shows them."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def fill_markers(text: str, blocks: dict[str, str], where: str) -> str:
 
 
 def read_blocks(results: Path) -> dict[str, str]:
-    """Markdown tables by `<paper>/<table>`, as the README's markers name them."""
+    """Markdown tables by `<paper>/<table>`, as the page's markers name them."""
     paths = sorted(path for paper in PAPERS for path in results.glob(f"{paper}/tables/*.md"))
     return {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ from preftune.stats.bootstrap import Array
 
 _PLACE = re.compile(r"(?P<run>[^/]+)/seed-(?P<seed>\d+)/(?P<name>[^/]+)\.json$")
 REMEDY = "delete it and run the evaluation again"
+# Files, and answers, that are held in memory at once: those of one run's seeds and tasks by all its scores.
+KEPT = 512
+K = TypeVar("K")
+V = TypeVar("V")
 # Columns of each score; the answer is the candidate for which it is highest.
 POINTS = {
     "log": ("log_probability", "tokens"),
@@ -66,21 +70,24 @@ class ScoreStore:
                     continue
                 if wanted is None or place["run"] in wanted:
                     self._files[place["run"], int(place["seed"]), place["name"]] = file
+        self._seeds: dict[str, dict[str, list[int]]] = {}
+        for run, seed, name in sorted(self._files):
+            self._seeds.setdefault(run, {}).setdefault(name, []).append(seed)
         self._json: dict[Path, dict[str, Any]] = {}
         self._frames: dict[Path, pd.DataFrame] = {}
         self._choices: dict[tuple[Path, str], Choices] = {}
 
     def runs(self) -> set[str]:
         """Runs that have any score file."""
-        return {run for run, _, _ in self._files}
+        return set(self._seeds)
 
     def seeds(self, run: str, name: str) -> list[int]:
         """Seeds for which the run has this score file."""
-        return sorted(seed for one, seed, task in self._files if (one, task) == (run, name))
+        return list(self._seeds.get(run, {}).get(name, ()))
 
     def names(self, run: str) -> list[str]:
         """Score files (tasks) that the run has for at least one seed."""
-        return sorted({name for one, _, name in self._files if one == run})
+        return sorted(self._seeds.get(run, ()))
 
     def path(self, run: str, seed: int, name: str) -> Path:
         """The metrics file of one run, seed and task."""
@@ -112,7 +119,7 @@ class ScoreStore:
             return None
         if path not in self._frames:
             try:
-                self._frames[path] = pd.read_parquet(path)
+                remember(self._frames, path, pd.read_parquet(path))
             except Exception as error:  # pyarrow's errors have no common base
                 raise PreftuneError(
                     f"{path} is empty or damaged ({type(error).__name__}): {REMEDY}."
@@ -136,7 +143,7 @@ class ScoreStore:
             frame = self.table(run, seed, name, columns) if score in POINTS else None
             if frame is None:
                 return None
-            self._choices[path, score] = _choose(frame, score, path.with_suffix(".parquet"))
+            remember(self._choices, (path, score), _choose(frame, score, path.with_suffix(".parquet")))
         return self._choices[path, score]
 
     def has_score(self, run: str, name: str, score: str) -> bool:
@@ -161,6 +168,13 @@ class ScoreStore:
         arrays = {column: sums[column].to_numpy(dtype=float) for column in sums}
         images = tuple(str(image) for image in sums.index)
         return Losses(images, arrays["nll"], arrays["nll_blank"], arrays["tokens"])
+
+
+def remember(kept: dict[K, V], key: K, value: V) -> None:
+    """Keep a value, and forget the one kept longest beyond `KEPT`: the files of many runs together are large."""
+    kept[key] = value
+    if len(kept) > KEPT:
+        del kept[next(iter(kept))]
 
 
 def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:

@@ -69,8 +69,9 @@ class Plan(LanguageJobs, CaptioningJobs):
 
     @cached_property
     def mix_tasks(self) -> list[str]:
-        """Tasks that alignment trains on."""
-        return [name for name in self.config.dph.preference_mix.tasks if name in self.tasks]
+        """Tasks on whose data sets alignment trains."""
+        trained = set(self.mix_datasets("preference_mix"))
+        return [name for name, task in self.tasks.items() if task["dataset"] in trained]
 
     def plot(self, rule: str, paper: str, *parents: Job) -> Job:
         """A figure of one paper."""

@@ -98,7 +98,11 @@ class Targets:
     def drift(self) -> list[str]:
         """What alignment did to the language model, for the runs that are measured."""
         runs = [self.plan.run(name) for name in self.plan.config.dph.drift.runs]
-        return [f"{self.results}/dph/drift/{run.name}/seed-{seed}/drift.json" for run in runs for seed in run.seeds]
+        return [
+            f"{self.results}/dph/drift/{run.name}/seed-{seed}/drift.json"
+            for run in runs
+            for seed in run.seeds
+        ]
 
     def models(self, paper: str) -> list[str]:
         """Model folders of every trained run of a paper."""

@@ -205,7 +205,7 @@ def test_held_out_items(base: Path, datasets: list[Path]) -> None:
     ]
     decoded = [model.tokenizer.decode(list(tree.branches[0])) for tree in answers]
     assert decoded == ["A. red<|im_end|>", "yes<|im_end|>", "B. blue<|im_end|>", "A. red<|im_end|>"]
-    texts = read_texts(model, "race-middle", datasets, 5, tokens=20)
+    texts = read_texts(model, "race-middle", "test", datasets, 5, tokens=20)
     assert [(tree.name, tree.tokens) for tree in texts if tree.tokens == 20] == [
         ("test-0", 20),
         ("test-12", 20),
@@ -225,13 +225,13 @@ def test_held_out_items(base: Path, datasets: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [
-        ("squad-v2", "the data set 'squad-v2' is needed"),
-        ("glue-cola", "has no split 'test'"),
+        ("squad-v2", "needs a prepared folder squad-v2"),
+        ("glue-cola", "has no test split"),
     ],
 )
 def test_a_missing_text_is_said(base: Path, datasets: list[Path], dataset: str, sentence: str) -> None:
     with pytest.raises(PreftuneError, match=sentence):
-        read_texts(make_model(base, head=False), dataset, datasets, 2, tokens=8)
+        read_texts(make_model(base, head=False), dataset, "test", datasets, 2, tokens=8)
 
 
 def test_no_room_for_any_item_is_said(base: Path, datasets: list[Path]) -> None:

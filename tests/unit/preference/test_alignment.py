@@ -126,9 +126,7 @@ def test_objective_is_the_weighted_sum(base: Path, dph: str) -> None:
     assert logged["implicit_accuracy"] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("dph", "policy"), [("separable", "dpo"), ("contrastive", "none"), ("none", "dpo")]
-)
+@pytest.mark.parametrize(("dph", "policy"), [("separable", "dpo"), ("contrastive", "none"), ("none", "dpo")])
 def test_a_few_steps_lower_the_loss_and_leave_the_base_alone(
     base: Path, checkpoint: Path, tmp_path: Path, dph: str, policy: str
 ) -> None:

@@ -270,6 +270,7 @@ def test_gradients_leave_blank_what_gets_none(tmp_path: Path) -> None:
         "norms": None,
         "embeddings": None,
         "lm_head": None,
+        "adapter": None,
     }
     rows = [
         {"loss": "separable", "freeze": "model", "part": part, "norm": norm} for part, norm in norms.items()
