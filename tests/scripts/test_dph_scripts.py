@@ -1,43 +1,19 @@
 """The command lines of the DPH stages, one after another, on a tiny model and without Snakemake."""
 
-import importlib
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer
 
-from preftune.data.tasks.registry import find_tasks
 from preftune.files import read_json, read_jsonl, sha256_file
+from tests.scripts.steps import EVALUATION, datasets_of, fail, save_datasets, succeed
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import save_mixes
 
 TRAINING = {"steps": 3, "batch": 4, "learning_rate": 1e-3}
 SFT = {"training": TRAINING, "lora": {"rank": 2}}
 ALIGNMENT = {"dph": "separable", "policy": "dpo", "freeze": "lora", "training": TRAINING}
-EVALUATION = {"tasks": ["cola", "stsb"], "limit": None}
-
-
-def arguments(settings: dict, **paths: Path | list[Path]) -> list[str]:
-    words = ["--settings", json.dumps(settings), "--device", "cpu"]
-    for name, value in paths.items():
-        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return words
-
-
-def succeed(script: str, settings: dict, **paths: Path | list[Path]) -> Path:
-    """Run the script's main in this process, which saves the seconds of importing torch each time."""
-    importlib.import_module(script).main(arguments(settings, **paths))
-    return paths["output"]
-
-
-def fail(script: str, settings: dict, **paths: Path | list[Path]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        importlib.import_module(script).main(arguments(settings, **paths))
-    assert stop.value.code == 1
-    assert not paths["output"].exists()
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +22,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dph")
     tiny_language_model(folder / "base")
     save_mixes(AutoTokenizer.from_pretrained(folder / "base"), folder)
-    cola, stsb = find_tasks(["cola", "stsb"])
-    sentences = ["The cup is red.", "Cup the red is.", "The dog is small."]
-    DatasetDict({cola.split: Dataset.from_dict({"sentence": sentences, "label": [1, 0, 1]})}).save_to_disk(
-        str(folder / cola.dataset)
-    )
-    pairs = {"sentence1": sentences, "sentence2": sentences[::-1], "label": [5.0, 1.5, 2.4]}
-    DatasetDict({stsb.split: Dataset.from_dict(pairs)}).save_to_disk(str(folder / stsb.dataset))
+    save_datasets(folder)
     succeed("train_sft", SFT, base=folder / "base", data=folder / "sft-mix", output=folder / "sft")
     return folder
 
@@ -80,10 +50,6 @@ def aligned(work: Path, reference: Path) -> Path:
         reference=reference,
         output=work / "aligned",
     )
-
-
-def datasets_of(work: Path) -> list[Path]:
-    return [work / task.dataset for task in find_tasks(["cola", "stsb"])]
 
 
 def test_sft_writes_an_adapter_with_its_record(work: Path) -> None:

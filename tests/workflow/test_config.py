@@ -152,12 +152,62 @@ def test_a_run_with_an_unknown_override_is_an_error(tmp_path: Path) -> None:
         Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
 
 
+def test_an_alignment_needs_a_fine_tuned_parent(tmp_path: Path) -> None:
+    base = "demo\tbase\tdph\tbase\t\t{}\t{}\t[0]"
+    for parent, said in (("", "nothing"), ("base", "base")):
+        path = write_runs(tmp_path, base, f"demo\tdph-joint\tdph\talignment\t{parent}\t{{}}\t{{}}\t[0]")
+        with pytest.raises(
+            PreftuneError, match=f"row 3: run dph-joint of stage alignment cannot start from {said}"
+        ):
+            Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("runs", ["sft", "dph-join"], "dph.drift.runs: unknown trained run dph-join: did you mean dph-joint"),
+        ("answer_tasks", ["boolk"], "dph.drift.answer_tasks: unknown task boolk: did you mean boolq"),
+        (
+            "text_dataset",
+            "race-midle",
+            "dph.drift.text_dataset: unknown data set race-midle: did you mean race-mi",
+        ),
+    ],
+)
+def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, sentence: str) -> None:
+    with pytest.raises(PreftuneError, match=sentence):
+        Plan(Config.model_validate(change(f"dph.drift.{key}", value)), "config.yaml")
+
+
+def test_one_states_pass_serves_every_frozen_run() -> None:
+    """Runs that train a head alone share the SFT model's pass over pairs and over questions."""
+    plan = plan_of("config.yaml")
+    assert (
+        plan.train("dph-frozen", 0).rule == "train_heads"
+        and plan.train("dph-only", 0).rule == "train_alignment"
+    )
+    assert plan.evaluate_tasks("dph-frozen", 0).rule == "evaluate_heads"
+    assert (
+        plan.compute_reference("sft", 0).settings["states"]
+        and plan.evaluate_tasks("sft", 0).settings["states"]
+    )
+    assert not plan.evaluate_tasks("dph-joint", 0).settings["states"]
+
+
+def test_the_vocabulary_stage_comes_before_sft_at_the_papers_scale() -> None:
+    plan = plan_of("config/paper.yaml")
+    assert plan.run("sft").parent == "vocab" and plan.settings("vocab")["freeze"] == "blocks"
+    assert plan.train("sft", 0).identity != plan.train("vocab", 0).identity
+    assert plan.reference_run.name == "sft"
+
+
 def test_the_papers_registry_holds_every_run_that_a_cell_names() -> None:
     import csv
 
     runs = plan_of("config/paper.yaml").registry
     with (ROOT / "config/cells.tsv").open(newline="") as stream:
-        named = {row["run"] for row in csv.DictReader(stream, delimiter="\t")} - {""}
+        cells = list(csv.DictReader(stream, delimiter="\t"))
+    named = {name for cell in cells for name in cell["run"].split("|")} - {""}
     assert named <= set(runs), named - set(runs)
 
 
@@ -198,7 +248,7 @@ def test_an_evaluation_setting_reruns_no_training() -> None:
 
 def test_parts_are_chosen_by_name_or_glob() -> None:
     chosen = Targets(load_plan(demo() | {"only": {"runs": "dph-*"}}, ["config.yaml"])).selected()
-    assert {path.split("/")[3] for path in chosen} == {"dph-joint", "dph-contrastive"}
+    assert {path.split("/")[3] for path in chosen} == {"dph-joint", "dph-only", "dph-frozen"}
     tables = Targets(load_plan(demo() | {"only": {"tables": "glue,race"}}, ["config.yaml"])).selected()
     assert {Path(path).name.split(".")[0] for path in tables} == {"glue", "race"}
     paper = Targets(load_plan(demo() | {"only": {"paper": "context_peft"}}, ["config.yaml"])).selected()

@@ -28,7 +28,7 @@ rule plot_loss_landscape:
 
 rule plot_training_curves:
     input:
-        models=lambda wildcards: TARGETS.models(wildcards.paper),
+        models=lambda wildcards: TARGETS.curves(wildcards.paper),
     output:
         png=RESULTS + "/{paper}/figures/training_curves.png",
         pdf=RESULTS + "/{paper}/figures/training_curves.pdf",

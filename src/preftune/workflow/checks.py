@@ -10,6 +10,9 @@ from preftune.workflow.config import did_you_mean
 if TYPE_CHECKING:
     from preftune.workflow.plan import Plan
 
+# What a run may start from, by its stage; "" is the base model itself.
+_PARENTS = {"sft": ("", "sft"), "alignment": ("sft",)}
+
 
 def select_names(pattern: str, names: list[str], what: str) -> list[str]:
     """Names that match a glob, or a comma-separated list of globs."""
@@ -35,8 +38,22 @@ def check_plan(plan: "Plan") -> None:
     encoders = [name for name, model in plan.models.items() if model["kind"] == "encoder"]
     for run in plan.registry.values():
         settings = plan.settings(run.name)
+        parent = plan.registry[run.parent].stage if run.parent else ""
+        if parent not in _PARENTS.get(run.stage, ("",)):
+            raise PreftuneError(
+                f"config/{run.source}: run {run.name} of stage {run.stage} cannot start from "
+                f"{run.parent or 'nothing'}: name a run of stage sft as its parent."
+            )
         if run.stage == "captioning":
             _check_name(f"config/{run.source}: key encoder", "model", settings["encoder"], encoders)
+    drift = config.dph.drift
+    trained = [run.name for run in plan.runs("dph", "sft", "alignment")]
+    for name in drift.runs:
+        _check_name(f"{source}: key dph.drift.runs", "trained run", name, trained)
+    for task in drift.answer_tasks:
+        _check_name(f"{source}: key dph.drift.answer_tasks", "task", task, plan.tasks)
+    for key in ("text_dataset", "prompt_dataset"):
+        _check_name(f"{source}: key dph.drift.{key}", "data set", getattr(drift, key), plan.datasets)
     shown = [run.name for run in plan.runs("context_peft", "captioning")]
     _check_name(
         f"{source}: key context_peft.attention.run",

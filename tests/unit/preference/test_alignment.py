@@ -1,5 +1,8 @@
 """Reference log-probabilities and the alignment objective."""
 
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +12,19 @@ from datasets import load_from_disk
 from pydantic import ValidationError
 
 from preftune.errors import PreftuneError
-from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
+from preftune.files import read_jsonl
+from preftune.models.policy import trainable_parameters
+from preftune.preference.alignment import AlignmentObjective, Pair, parameter_groups, start_alignment
 from preftune.preference.data import hash_trees, read_completions, read_pairs
 from preftune.preference.heads import PreferenceModel, head_shape
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
 from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import LoraSettings
+from preftune.training.checkpoints import Checkpoints
+from preftune.training.interruption import InterruptedTraining
 from preftune.training.loop import fit
+from preftune.training.optimizers import make_optimizer
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_model, make_pairs, new_policy, place_in, save_mixes
 
@@ -203,3 +211,127 @@ def test_impossible_runs(base: Path) -> None:
     for policy in ("dpo", "ipo"):
         with pytest.raises(PreftuneError, match=rf"policy: {policy} needs reference log-probabilities; run"):
             AlignmentObjective(model, pairs, None, settings(policy=policy))
+
+
+def log_sigmoid(x: torch.Tensor) -> torch.Tensor:
+    return -torch.log1p(torch.exp(-x))
+
+
+# Of log-probabilities and reference [pairs, 2] (chosen, rejected) and tokens; beta 0.3, gamma 0.2, alpha 0.4.
+FORMULAS: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "ipo": lambda own, reference, tokens: (
+        (own / tokens - reference / tokens) @ torch.tensor([1.0, -1.0]) - 1 / 0.6
+    ).square(),
+    "simpo": lambda own, _, tokens: -log_sigmoid(0.3 * (own / tokens) @ torch.tensor([1.0, -1.0]) - 0.2),
+    "orpo": lambda own, _, tokens: (
+        -(own / tokens)[:, 0]
+        - 0.4 * log_sigmoid(torch.logit((own / tokens).exp()) @ torch.tensor([1.0, -1.0]))
+    ),
+    "sft": lambda own, _, tokens: -(own / tokens)[:, 0],
+}
+
+
+@pytest.mark.parametrize("policy", FORMULAS)
+def test_policy_losses_by_their_names(base: Path, policy: str) -> None:
+    """Each reads the right log-probabilities, lengths and settings, beside the head's loss; all is logged by name."""
+    model = make_model(base)
+    pairs = make_pairs(model.tokenizer, 4)
+    reference = reference_of(model, pairs) + torch.tensor([2.0, -1.0])
+    constants = {"beta": 0.3, "target_margin": 0.2, "odds_weight": 0.4, "policy_weight": 0.5}
+    loss, logged = loss_of(
+        AlignmentObjective(model, pairs, reference, settings(policy=policy, **constants)), [2, 0]
+    )
+    with torch.no_grad():
+        own = model([pairs[2], pairs[0]]).log_probabilities.view(-1, 2)
+    tokens = torch.tensor([[len(branch) for branch in pairs[i].branches] for i in (2, 0)])
+    expected = FORMULAS[policy](own, reference[[2, 0]], tokens).mean().item()
+    assert float(logged["policy_loss"]) == pytest.approx(expected, abs=1e-5)
+    assert loss.item() == pytest.approx(float(logged["dph_loss"]) + 0.5 * expected, abs=1e-5)
+    rewards = {"chosen_reward", "rejected_reward", "margin", "accuracy"}
+    implicit = {f"implicit_{name}" for name in rewards} if policy == "ipo" else set()
+    assert set(logged) == {"dph_loss", "policy_loss"} | rewards | implicit
+
+
+def test_flipped_pairs_exchange_answers_and_references(base: Path) -> None:
+    """A seeded share of the pairs; the loss is that of pairs which were exchanged by hand."""
+    model = make_model(base)
+    pairs = make_pairs(model.tokenizer, 8)
+    reference = reference_of(model, pairs) + torch.tensor([0.5, -0.25])
+    objective = AlignmentObjective(model, pairs, reference, settings(flipped=0.25), seed=3)
+    exchanged = [
+        replace(pair, branches=pair.branches[::-1]) if flip else pair
+        for pair, flip in zip(pairs, objective.flipped.tolist(), strict=True)
+    ]
+    assert sum(one is not other for one, other in zip(pairs, exchanged, strict=True)) == 2
+    other = torch.where(objective.flipped[:, None], reference.flip(1), reference)
+    found, wanted = (
+        loss_of(one, list(range(8)))
+        for one in (objective, AlignmentObjective(model, exchanged, other, settings()))
+    )
+    assert found[0].item() == pytest.approx(wanted[0].item(), abs=1e-6)
+    assert {k: float(v) for k, v in found[1].items()} == pytest.approx(
+        {k: float(v) for k, v in wanted[1].items()}, abs=1e-6
+    )
+    again = AlignmentObjective(model, pairs, reference, settings(flipped=0.25), seed=3)
+    assert torch.equal(again.flipped, objective.flipped)
+    plain = AlignmentObjective(model, pairs, reference, settings(), seed=3)
+    assert not plain.flipped.any()
+
+
+@pytest.mark.parametrize("freeze", ["none", "lora"])
+def test_a_resumed_run_keeps_the_start_that_it_is_pulled_to(
+    base: Path, checkpoint: Path, tmp_path: Path, freeze: str
+) -> None:
+    """Stopped and resumed, the KL anchor's reference and the target of decay_to: start are still the checkpoint's:
+    metrics and weights are, to the byte, those of a run that was not stopped."""
+    training = TRAINING | {"steps": 6, "decay_to": "start", "weight_decay": 5.0, "checkpoint_minutes": 0}
+    chosen = settings(policy="kl", freeze=freeze, training=training)
+
+    def run(name: str, stop_after: int | None) -> bytes:
+        model = start_alignment(base, checkpoint, chosen, 0, "cpu", torch.float32)
+        objective = AlignmentObjective(model, make_pairs(model.tokenizer, 4), None, chosen)
+        if stop_after is not None:
+            draw, drawn = objective.draw, iter(range(1000))
+
+            def counted(index: int, step: int) -> Pair:
+                if next(drawn) == 4 * stop_after - 1:  # the last pair of that step
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return draw(index, step)
+
+            objective.draw = counted  # type: ignore[method-assign]
+        (tmp_path / name).mkdir(exist_ok=True)
+        place = place_in(tmp_path / name, checkpoints=Checkpoints(tmp_path / name / "state", "kl"))
+        fit(parameter_groups(model, chosen), objective, chosen.training, place)
+        weights = [parameter.detach().numpy().tobytes() for parameter in model.parameters()]
+        return b"".join([*weights, (tmp_path / name / "metrics.jsonl").read_bytes()])
+
+    whole = run("whole", None)
+    with pytest.raises(InterruptedTraining):
+        run("stopped", 3)
+    assert run("stopped", None) == whole
+    losses = [row["policy_loss"] for row in read_jsonl(tmp_path / "whole/metrics.jsonl")]
+    assert losses[0] == pytest.approx(0.0, abs=1e-5) and min(losses[1:]) > 1e-4
+
+
+def test_the_trained_part_is_pulled_to_the_checkpoint_and_the_head_to_zero(
+    base: Path, checkpoint: Path
+) -> None:
+    """decay_to: start of the backbone's group, whatever the head's decay is."""
+    training = TRAINING | {"decay_to": "start", "weight_decay": 0.5}
+    chosen = settings(freeze="layers", head_weight_decay=0.1, training=training)
+    model = start_alignment(base, checkpoint, chosen, 0, "cpu", torch.float32)
+    optimizer, decay = make_optimizer(parameter_groups(model, chosen), chosen.training)
+    strengths = [(group["decay"], group["decay_to"]) for group in optimizer.param_groups]
+    assert strengths == [(0.5, "start"), (0.1, "zero")]
+    starts, nothing = decay.starts
+    assert nothing == [] and len(starts) == len(trainable_parameters(model.language_model))
+    groups = optimizer.param_groups
+    before = [parameter.clone() for parameter in groups[1]["params"]]
+    with torch.no_grad():
+        for parameter in groups[0]["params"]:
+            parameter.add_(1.0)
+    decay.step()  # lr 5e-3: (theta - theta_0) shrinks by lr 0.5, the head by lr 0.1
+    for parameter, start in zip(groups[0]["params"], starts, strict=True):
+        torch.testing.assert_close(parameter, start + (1 - 5e-3 * 0.5), atol=1e-6, rtol=0)
+    for parameter, value in zip(groups[1]["params"], before, strict=True):
+        torch.testing.assert_close(parameter, value * (1 - 5e-3 * 0.1), atol=1e-8, rtol=1e-6)
