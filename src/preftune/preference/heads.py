@@ -101,7 +101,7 @@ class PreferenceModel(nn.Module):
     def merge_adapter(self) -> None:
         """Add the adapter into the weights that it adapts: an ordinary whole model is left."""
         if self.causal_lm is not self.language_model:
-            self.language_model = self.language_model.merge_and_unload()
+            self.language_model = self.language_model.merge_and_unload()  # type: ignore[operator]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the adapter or the whole model, and the heads beside it."""

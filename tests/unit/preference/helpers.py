@@ -31,6 +31,17 @@ WORDS = (
     "no",
 )
 
+CONVERSATIONS = [
+    [{"role": "user", "content": "Is the cup red?"}, {"role": "assistant", "content": "yes"}],
+    [
+        {"role": "system", "content": "Answer yes or no."},
+        {"role": "user", "content": "Is the dog small?"},
+        {"role": "assistant", "content": "no"},
+        {"role": "user", "content": "Where is the blue ball?"},
+        {"role": "assistant", "content": "under the chair in the kitchen"},
+    ],
+]
+
 
 def make_model(folder: Path, head: bool = True, pooler: str = "swiglu_bert") -> PreferenceModel:
     """The tiny base model in `folder` in eval mode, with a seeded head that is not near zero."""

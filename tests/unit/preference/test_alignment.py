@@ -8,25 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import load_from_disk
 from pydantic import ValidationError
 
 from preftune.errors import PreftuneError
 from preftune.files import read_jsonl
 from preftune.models.policy import trainable_parameters
 from preftune.preference.alignment import AlignmentObjective, Pair, parameter_groups, start_alignment
-from preftune.preference.data import hash_trees, read_completions, read_pairs
-from preftune.preference.heads import PreferenceModel, head_shape
+from preftune.preference.heads import PreferenceModel
 from preftune.preference.losses import contrastive_dph_loss, dpo_loss, separable_dph_loss
-from preftune.preference.reference import ReferenceKey, read_reference, reference_table, write_reference
+from preftune.preference.reference import reference_table
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import LoraSettings
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining
 from preftune.training.loop import fit
 from preftune.training.optimizers import make_optimizer
-from preftune.training.trees import Tree
-from tests.unit.preference.helpers import make_model, make_pairs, new_policy, place_in, save_mixes
+from tests.unit.preference.helpers import make_model, make_pairs, new_policy, place_in
 
 TRAINING = {"steps": 12, "batch": 4, "learning_rate": 5e-3}
 
@@ -51,64 +48,6 @@ def reference_of(model: PreferenceModel, pairs) -> torch.Tensor:
 
 def loss_of(objective: AlignmentObjective, indices: list[int], units: int | None = None):
     return objective.loss([objective.draw(i, 1) for i in indices], units or len(indices))
-
-
-def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> None:
-    model = make_model(base, head=False)
-    pairs = make_pairs(model.tokenizer, 7)
-    first, _ = reference_table(model.train(), pairs)
-    assert model.training and first.equals(reference_table(model, pairs)[0])
-    alone, _ = reference_table(model, pairs, tokens_per_pass=1)
-    assert (
-        first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]
-    ).abs().to_numpy().max() < 1e-5
-    assert first["chosen_tokens"].tolist() == [len(pair.branches[0]) for pair in pairs]
-    assert first["example_id"].tolist() == [pair.name for pair in pairs]
-
-
-def test_reference_counts_the_marker(base: Path) -> None:
-    """The sum over `yes ... <|im_end|>` is that of the whole row's log-softmax, the marker included."""
-    model = make_model(base, head=False)
-    (pair,) = make_pairs(model.tokenizer, 1)
-    ids = torch.tensor([[*pair.prompt, *pair.branches[0]]])
-    with torch.no_grad():
-        table = model.causal_lm(ids).logits.log_softmax(-1)[0]
-    expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt), ids.shape[1]))
-    assert reference_table(model, [pair])[0]["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
-
-
-def test_reference_is_keyed_by_content(base: Path, tmp_path: Path) -> None:
-    """Another base, checkpoint or token id is named; another precision is not another reference."""
-    model = make_model(base, head=False)
-    pairs = make_pairs(model.tokenizer, 4)
-    key = ReferenceKey("base", "model", hash_trees(pairs), "float32")
-    with pytest.raises(PreftuneError, match="run compute_reference"):
-        read_reference(tmp_path, key)
-    table, _ = reference_table(model, pairs)
-    write_reference(table, None, key, head_shape(model.causal_lm.config, model.tokenizer), tmp_path)
-    assert read_reference(tmp_path, key).shape == (4, 2)
-    assert read_reference(tmp_path, replace(key, dtype="bfloat16")).shape == (4, 2)
-    assert len({key.digest, replace(key, dtype="bfloat16").digest}) == 2
-    changed = Tree(pairs[0].name, pairs[0].prompt, (pairs[0].branches[0], [5, 2]))
-    for part, value, name in (
-        ("base", "b", "base model"),
-        ("model", "m", "SFT checkpoint"),
-        ("data", hash_trees(pairs[::-1]), "preference mix"),
-        ("data", hash_trees([changed, *pairs[1:]]), "preference mix"),
-    ):
-        with pytest.raises(PreftuneError, match=f"of another {name}"):
-            read_reference(tmp_path, replace(key, **{part: value}))
-
-
-def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
-    sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
-    assert [row.branches for row in read_completions(sft)] == [
-        pair.branches[:1] for pair in read_pairs(preference)
-    ]
-    with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
-        read_pairs(sft)
-    with pytest.raises(PreftuneError, match="not a prepared training mix"):
-        read_pairs(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("dph", ["separable", "contrastive"])
@@ -176,15 +115,19 @@ def test_parts_of_a_global_batch_add_up(base: Path) -> None:
         assert float(value) == pytest.approx(sum(float(part[1][name]) for part in parts), abs=1e-5), name
 
 
-def test_equal_answers_are_refused(base: Path, tmp_path: Path) -> None:
-    tokenizer = make_model(base).tokenizer
-    _, preference = save_mixes(tokenizer, tmp_path, 3)
-    rows = load_from_disk(str(preference)).map(
-        lambda row, i: row | ({"rejected_ids": row["chosen_ids"]} if i == 1 else {}), with_indices=True
-    )
-    rows.save_to_disk(str(tmp_path / "equal"))
-    with pytest.raises(PreftuneError, match="pair pair-1 has two equal answers"):
-        read_pairs(tmp_path / "equal")
+def test_an_answer_without_its_marker_has_no_reward(base: Path, checkpoint: Path) -> None:
+    """A row whose `<|im_end|>` was cut away is named; an objective of the language model alone can do without."""
+    for dph in ("separable", "none"):
+        chosen = settings(policy="simpo", dph=dph)
+        model = start_alignment(base, checkpoint, chosen, 0, "cpu", torch.float32)
+        pairs = make_pairs(model.tokenizer, 3)
+        pairs[1] = replace(pairs[1], branches=(pairs[1].branches[0], pairs[1].branches[1][:-1]))
+        objective = AlignmentObjective(model, pairs, None, chosen)
+        if dph == "none":
+            assert loss_of(objective, [0, 1, 2])[0].isfinite()
+            continue
+        with pytest.raises(PreftuneError, match=r"example pair-1: a branch holds no <\|im_end\|> \(id 2\)"):
+            loss_of(objective, [0, 1, 2])
 
 
 def test_head_gradient_reaches_the_adapter(base: Path, checkpoint: Path) -> None:

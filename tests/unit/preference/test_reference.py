@@ -11,7 +11,7 @@ import torch
 from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.preference.data import hash_trees
-from preftune.preference.heads import PreferenceModel
+from preftune.preference.heads import PreferenceModel, head_shape
 from preftune.preference.reference import (
     ReferenceKey,
     read_reference,
@@ -192,3 +192,50 @@ def test_columns(model: PreferenceModel, pairs: list[Tree]) -> None:
             values = scores.gather(1, ids[0, 1:, None])[-len(branch) :]
             assert logp == pytest.approx(values.sum().item(), abs=1e-4)
             torch.testing.assert_close(state, plain.hidden_states[-1][0, -1], atol=1e-5, rtol=0)
+
+
+def test_reference_is_deterministic_and_independent_of_the_batch(base: Path) -> None:
+    model = make_model(base, head=False)
+    pairs = make_pairs(model.tokenizer, 7)
+    first, _ = reference_table(model.train(), pairs)
+    assert model.training and first.equals(reference_table(model, pairs)[0])
+    alone, _ = reference_table(model, pairs, tokens_per_pass=1)
+    assert (
+        first[["chosen_logp", "rejected_logp"]] - alone[["chosen_logp", "rejected_logp"]]
+    ).abs().to_numpy().max() < 1e-5
+    assert first["chosen_tokens"].tolist() == [len(pair.branches[0]) for pair in pairs]
+    assert first["example_id"].tolist() == [pair.name for pair in pairs]
+
+
+def test_reference_counts_the_marker(base: Path) -> None:
+    """The sum over `yes ... <|im_end|>` is that of the whole row's log-softmax, the marker included."""
+    model = make_model(base, head=False)
+    (pair,) = make_pairs(model.tokenizer, 1)
+    ids = torch.tensor([[*pair.prompt, *pair.branches[0]]])
+    with torch.no_grad():
+        table = model.causal_lm(ids).logits.log_softmax(-1)[0]
+    expected = sum(table[t - 1, ids[0, t]].item() for t in range(len(pair.prompt), ids.shape[1]))
+    assert reference_table(model, [pair])[0]["chosen_logp"][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_reference_is_keyed_by_content(base: Path, tmp_path: Path) -> None:
+    """Another base, checkpoint or token id is named; another precision is not another reference."""
+    model = make_model(base, head=False)
+    pairs = make_pairs(model.tokenizer, 4)
+    key = ReferenceKey("base", "model", hash_trees(pairs), "float32")
+    with pytest.raises(PreftuneError, match="run compute_reference"):
+        read_reference(tmp_path, key)
+    table, _ = reference_table(model, pairs)
+    write_reference(table, None, key, head_shape(model.causal_lm.config, model.tokenizer), tmp_path)
+    assert read_reference(tmp_path, key).shape == (4, 2)
+    assert read_reference(tmp_path, replace(key, dtype="bfloat16")).shape == (4, 2)
+    assert len({key.digest, replace(key, dtype="bfloat16").digest}) == 2
+    changed = Tree(pairs[0].name, pairs[0].prompt, (pairs[0].branches[0], [5, 2]))
+    for part, value, name in (
+        ("base", "b", "base model"),
+        ("model", "m", "SFT checkpoint"),
+        ("data", hash_trees(pairs[::-1]), "preference mix"),
+        ("data", hash_trees([changed, *pairs[1:]]), "preference mix"),
+    ):
+        with pytest.raises(PreftuneError, match=f"of another {name}"):
+            read_reference(tmp_path, replace(key, **{part: value}))

@@ -1,0 +1,56 @@
+"""Training mixes on disk as trees, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, load_from_disk
+from transformers import AutoTokenizer
+
+from preftune.errors import PreftuneError
+from preftune.preference.data import read_completions, read_pairs
+from tests.unit.preference.helpers import make_model, save_mixes
+
+
+def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
+    sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
+    assert [row.branches for row in read_completions(sft)] == [
+        pair.branches[:1] for pair in read_pairs(preference)
+    ]
+    with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
+        read_pairs(sft)
+    with pytest.raises(PreftuneError, match="not a prepared training mix"):
+        read_pairs(tmp_path / "nowhere")
+
+
+def test_equal_answers_are_refused(base: Path, tmp_path: Path) -> None:
+    tokenizer = make_model(base).tokenizer
+    _, preference = save_mixes(tokenizer, tmp_path, 3)
+    rows = load_from_disk(str(preference)).map(
+        lambda row, i: row | ({"rejected_ids": row["chosen_ids"]} if i == 1 else {}), with_indices=True
+    )
+    rows.save_to_disk(str(tmp_path / "equal"))
+    with pytest.raises(PreftuneError, match="pair pair-1 has two equal answers"):
+        read_pairs(tmp_path / "equal")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda rows: rows.remove_columns("prompt_ids"),
+            "lacks the columns prompt_ids; prepare this mix again",
+        ),
+        (lambda rows: rows.map(lambda _: {"prompt_ids": []}), "example pair-0 has an empty prompt"),
+        (lambda rows: rows.map(lambda _: {"rejected_ids": []}), "example pair-0: branch 1 is empty"),
+    ],
+    ids=["no prompt", "empty prompt", "empty answer"],
+)
+def test_mixes_that_hold_no_pairs_are_refused(
+    base: Path, tmp_path: Path, change: Callable[[Dataset], Dataset], sentence: str
+) -> None:
+    """A pair has one prompt, which both answers share."""
+    _, preference = save_mixes(AutoTokenizer.from_pretrained(base), tmp_path, 3)
+    change(load_from_disk(str(preference))).save_to_disk(str(tmp_path / "changed"))
+    with pytest.raises(PreftuneError, match=sentence):
+        read_pairs(tmp_path / "changed")
