@@ -27,7 +27,6 @@ from preftune.provenance.digest import ROOT, code_digest
 from preftune.training.interruption import AGAIN, InterruptedTraining
 
 S = TypeVar("S", bound=BaseModel)
-
 _TAIL = 20
 
 
@@ -114,21 +113,21 @@ class Step:
     def scratch(self, *where: object) -> tuple[Path, str]:
         """A folder for the state of a training in progress, and the key in its name.
 
-        The key is a hash of all that the state depends on: code, settings, seed, threads, content of the inputs, versions of
-        torch, transformers and peft, number of processes, and `where` (device type, precision) the training runs.
-        `PREFTUNE_SCRATCH` says where scratch folders lie (default: scratch/ in the checkout). The folder is deleted when
-        the step has succeeded.
+        The key is a hash of the output's path (two runs may have equal settings) and of all that the state depends on: code,
+        settings, seed, threads, content of the inputs, versions of torch, transformers and peft, number of processes, and
+        `where` (device type, precision) the training runs. `PREFTUNE_SCRATCH` says where scratch folders lie (default:
+        scratch/ in the checkout). The folder is deleted when the step has succeeded.
         """
         arguments = self.arguments
         inputs = {name: [item["sha256"] for item in items] for name, items in self._described.items()}
         parts = [
             code_digest(self.rule),
+            record.public_path(arguments.output),
             self._settings,
             arguments.seed,
             arguments.threads,
             inputs,
-            *map(str, where),
-            str(world_size()),
+            *map(str, (*where, world_size())),
             *(version(package) for package in ("torch", "transformers", "peft")),
         ]
         key = record.hash_settings(parts)[:16]

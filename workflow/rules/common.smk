@@ -58,6 +58,12 @@ def explain_failure(log):
     explain_log(log)
 
 
+def memory(megabytes):
+    """What a step of the DPH paper needs: `megabytes` with a model of 135 M parameters and small data, else 16 times that."""
+    small = ("demo", "miniature", "small-cpu")
+    return megabytes if PLAN.config.scale in small else 16 * megabytes
+
+
 def model_folder(name):
     return f"{RESOURCES}/models/{name}"
 

@@ -45,7 +45,7 @@ rule evaluate_tasks:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         gpu=GPU,
     params:
         code=code_digest("evaluate_tasks"),
@@ -83,7 +83,7 @@ rule evaluate_heads:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         code=code_digest("evaluate_heads"),
         options=options("evaluate_tasks", "run", "seed"),
@@ -118,7 +118,7 @@ rule evaluate_drift:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=GPU,
     params:
         code=code_digest("evaluate_drift"),
@@ -152,7 +152,7 @@ rule evaluate_second_opinion:
         "../../envs/lm-eval.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         gpu=GPU,
     params:
         code=code_digest("evaluate_second_opinion"),

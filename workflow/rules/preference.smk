@@ -35,7 +35,7 @@ rule train_alignment:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=GPU,
     params:
         code=code_digest("train_alignment"),
@@ -68,11 +68,14 @@ rule train_heads:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         gpu=0,
     params:
         code=code_digest("train_heads"),
-        options=options("train", "run", "seed"),
+        # A head is small: a CPU trains it as fast as a GPU would.
+        options=lambda wildcards: PLAN.train(
+            wildcards.run, int(wildcards.seed)
+        ).options("cpu"),
     message:
         "train the head of {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -98,7 +101,7 @@ rule compute_gradients:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=5000,
+        mem_mb=memory(5000),
         gpu=GPU,
     params:
         code=code_digest("compute_gradients"),

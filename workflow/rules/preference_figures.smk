@@ -15,7 +15,7 @@ rule plot_reward_distributions:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_reward_distributions"),
         options=lambda wildcards: PLAN.plot(
@@ -43,7 +43,7 @@ rule plot_reliability:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_reliability"),
         options=lambda wildcards: PLAN.plot("plot_reliability", "dph").options(DEVICE),
@@ -69,7 +69,7 @@ rule plot_label_noise:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_label_noise"),
         options=lambda wildcards: PLAN.plot("plot_label_noise", "dph").options(DEVICE),
@@ -95,7 +95,7 @@ rule plot_margins:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_margins"),
         options=lambda wildcards: PLAN.plot("plot_margins", "dph").options(DEVICE),
@@ -122,7 +122,7 @@ rule plot_alignment_cost:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_alignment_cost"),
         options=lambda wildcards: PLAN.plot("plot_alignment_cost", "dph").options(
@@ -151,7 +151,7 @@ rule plot_accuracy_against_kl:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("plot_accuracy_against_kl"),
         options=lambda wildcards: PLAN.plot("plot_accuracy_against_kl", "dph").options(

@@ -21,7 +21,7 @@ rule train_sft:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         gpu=GPU,
     params:
         code=code_digest("train_sft"),
@@ -51,7 +51,7 @@ rule compute_reference:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         gpu=GPU,
     params:
         code=code_digest("compute_reference"),

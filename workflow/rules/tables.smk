@@ -20,7 +20,7 @@ rule tabulate_scores:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("tabulate_scores"),
         options=lambda wildcards: PLAN.tabulate(
@@ -57,7 +57,7 @@ rule tabulate_alignment:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("tabulate_alignment"),
         options=lambda wildcards: PLAN.tabulate_alignment().options(DEVICE),
@@ -93,7 +93,7 @@ rule tabulate_claims:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("tabulate_claims"),
         options=lambda wildcards: PLAN.tabulate(
@@ -125,7 +125,7 @@ rule export_report:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         code=code_digest("export_report"),
         options=lambda wildcards: PLAN.report().options(DEVICE),

@@ -13,7 +13,7 @@ from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.heads import PreferenceModel, head_shape
 from preftune.preference.reference import ReferenceKey, reference_table, write_reference
-from preftune.settings.alignment import ReferenceSettings
+from preftune.settings.reference import ReferenceSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -35,7 +35,7 @@ def compute(step: Step) -> None:
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
     # The weights as training holds them, so that the policy starts exactly at the reference.
-    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, trainable=True)
+    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, exact=True)
     with computing_in(device, dtype):
         table, states = reference_table(model, pairs, settings.tokens_per_pass, settings.states)
     key = ReferenceKey(step.input_hash("base"), step.input_hash("model"), hash_trees(pairs), str(dtype))

@@ -16,7 +16,7 @@ from preftune.data.tasks.registry import find_tasks
 from preftune.evaluation.drift import answer_items, generation_items, summarise_drift, text_items
 from preftune.evaluation.heldout import read_answers, read_prompts, read_texts
 from preftune.files import write_json
-from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.evaluation import DriftSettings
 from preftune.command_line import step_parser
@@ -46,10 +46,12 @@ def evaluate(step: Step) -> None:
     tasks = find_tasks(settings.answer_tasks)
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
-    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype)
+    model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, exact=True)
     reference = None
     if arguments.reference is not None:
-        reference = PreferenceModel.from_pretrained(arguments.reference, arguments.base, device, dtype)
+        reference = PreferenceModel.from_pretrained(
+            arguments.reference, arguments.base, device, dtype, exact=True
+        )
     # Everything is read before anything is computed, so that a bad row costs no time.
     answers = read_answers(model, tasks, arguments.datasets, settings.texts)
     texts = read_texts(
@@ -63,14 +65,15 @@ def evaluate(step: Step) -> None:
     prompts = read_prompts(
         model, settings.prompt_dataset, arguments.datasets, settings.prompts, settings.max_new_tokens
     )
-    items = pd.concat(
-        [
-            answer_items(model, reference, answers, settings.tokens_per_pass),
-            text_items(model, texts, settings.tokens_per_pass),
-            generation_items(model, prompts, settings.max_new_tokens, settings.batch),
-        ],
-        ignore_index=True,
-    )
+    with computing_in(device, dtype):
+        items = pd.concat(
+            [
+                answer_items(model, reference, answers, settings.tokens_per_pass),
+                text_items(model, texts, settings.tokens_per_pass),
+                generation_items(model, prompts, settings.max_new_tokens, settings.batch),
+            ],
+            ignore_index=True,
+        )
     items.to_parquet(step.out("items"), index=False)
     write_json(step.out(), {"run": arguments.model.resolve().parent.name, **summarise_drift(items)})
     step.note(answers=len(answers), texts=len(texts), prompts=len(prompts), dtype=str(dtype))

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from preftune.data.tasks.registry import find_tasks
 from preftune.evaluation.files import STATES_FILE, log_ratios, read_scores, write_scores
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
-from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.evaluation import EvaluationSettings
 from preftune.command_line import step_parser
@@ -47,7 +47,8 @@ def evaluate(step: Step) -> None:
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
     folder = arguments.model or arguments.base
-    model = PreferenceModel.from_pretrained(folder, arguments.base, device, dtype)
+    exact = arguments.model is not None
+    model = PreferenceModel.from_pretrained(folder, arguments.base, device, dtype, exact=exact)
     output = step.out()
     output.mkdir(parents=True)
     # Every question is read and encoded before any is scored, so that a bad row costs no time.
@@ -56,9 +57,10 @@ def evaluate(step: Step) -> None:
     candidates, states = 0, {}
     for task in tasks:
         trees, _ = encoded[task.name]
-        scored = score_questions(
-            model, questions[task.name], trees, settings.tokens_per_pass, task.name, settings.states
-        )
+        with computing_in(device, dtype):
+            scored = score_questions(
+                model, questions[task.name], trees, settings.tokens_per_pass, task.name, settings.states
+            )
         reference = read_scores(arguments.reference, task.name) if arguments.reference else None
         scored.table.insert(7, "log_ratio", log_ratios(scored.table, reference))
         write_scores(task, scored.table, output)

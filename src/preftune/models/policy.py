@@ -43,7 +43,8 @@ def start_policy(
         return load_policy(checkpoint, base, device, dtype)
     if freeze == "lora" and is_adapter(checkpoint):
         return load_policy(checkpoint, base, device, dtype, trainable=True)
-    stored = dtype if freeze == "lora" else torch.float32
+    # A fresh adapter on a checkpoint of its own is added into the weights in the end, which bfloat16 would swallow.
+    stored = dtype if freeze == "lora" and Path(checkpoint) == base else torch.float32
     model, tokenizer = load_policy(checkpoint, base, device, stored)
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()  # type: ignore[operator]
@@ -78,15 +79,17 @@ def load_policy(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     trainable: bool = False,
+    exact: bool = False,
 ) -> tuple[nn.Module, Any]:
     """Load a whole model, or an adapter on `base` (None: on the folder that the adapter names), with its tokenizer.
 
-    Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains
-    whole, in fp32 whatever `dtype` is.
+    Without `trainable` no parameter has a gradient; with it an adapter trains alone and a whole model trains whole. A whole
+    model is of `dtype`, or in fp32 as training holds it, where it is `trainable` or wanted `exact`: rounded weights would
+    hide small updates.
     """
     folder = Path(folder)
     if not is_adapter(folder):
-        stored = torch.float32 if trainable else dtype
+        stored = torch.float32 if trainable or exact else dtype
         model, tokenizer = load_language_model(folder, torch.device(device), stored)
         return model.requires_grad_(trainable).train(trainable), tokenizer
     base = base or Path(str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")))

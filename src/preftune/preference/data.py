@@ -57,6 +57,10 @@ def _open_mix(folder: Path, columns: Sequence[str]) -> Dataset:
     """The rows of a folder that has these columns."""
     try:
         rows = load_from_disk(str(folder))
+    except IndexError as error:  # what `datasets` raises for a folder without rows
+        raise PreftuneError(
+            f"{folder} holds no rows; raise its max_tokens or its number of examples."
+        ) from error
     except (FileNotFoundError, ValueError) as error:
         raise PreftuneError(
             f"{folder} is not a prepared training mix ({error}); run the step that prepares it."
@@ -64,8 +68,6 @@ def _open_mix(folder: Path, columns: Sequence[str]) -> Dataset:
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
         raise PreftuneError(f"{folder} lacks the columns {', '.join(missing)}; prepare this mix again.")
-    if not len(rows):
-        raise PreftuneError(f"{folder} holds no rows; raise its max_tokens or its number of examples.")
     return rows
 
 

@@ -4,6 +4,7 @@ Source: the released code of Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.
 the whole language model at every step for this.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preftune.preference.reference import CachedPairs
 from preftune.preference.reward_head import RewardHead
 from preftune.preference.terms import flip_labels, reward_terms
 from preftune.settings.alignment import AlignmentSettings
 from preftune.training.objective import Logged
-
-
-@dataclass(frozen=True)
-class CachedPairs:
-    """Pairs as a head sees them: their names, tokens, and states [pairs, 2, width] of the preferred and the other answer."""
-
-    names: tuple[str, ...]
-    tokens: tuple[int, ...]
-    states: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,16 @@ class HeadObjective:
 
 
 def copy_policy(checkpoint: Path, folder: Path) -> None:
-    """Copy a checkpoint's own files: the language model of a run that trains its head alone, to the last bit."""
+    """A checkpoint's own files: the language model of a run that trains its head alone, to the last bit.
+
+    They are linked where the file system can, so that many heads on one large model take the room of one.
+    """
     left = shutil.ignore_patterns("run.json", "metrics.jsonl")
-    shutil.copytree(checkpoint, folder, ignore=left, dirs_exist_ok=True)
+    shutil.copytree(checkpoint, folder, ignore=left, dirs_exist_ok=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -87,14 +87,15 @@ class PreferenceModel(nn.Module):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         trainable: bool = False,
+        exact: bool = False,
     ) -> "PreferenceModel":
         """Load a checkpoint folder with its heads, if it has any, on top of a whole model or of an adapter.
 
         Args:
             base: the adapter's base model; None: the folder that the adapter names itself.
-            trainable: whether the language model's weights are held as training holds them (see `load_policy`).
+            trainable, exact: as in `load_policy`.
         """
-        language_model, tokenizer = load_policy(folder, base, device, dtype, trainable)
+        language_model, tokenizer = load_policy(folder, base, device, dtype, trainable, exact)
         head = load_head(Path(folder)).to(device) if (Path(folder) / HEAD_CONFIG).exists() else None
         return cls(language_model, tokenizer, head).train(trainable)
 

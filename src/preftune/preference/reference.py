@@ -19,7 +19,6 @@ from torch import Tensor
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.preference.frozen import CachedPairs
 from preftune.preference.scoring import score_trees
 from preftune.training.trees import Tree
 
@@ -29,6 +28,15 @@ if TYPE_CHECKING:
 LOGPS_FILE = "logps.parquet"
 STATES_FILE = "states.safetensors"
 KEY_FILE = "reference.json"
+
+
+@dataclass(frozen=True)
+class CachedPairs:
+    """Pairs as a head sees them: their names, tokens, and states [pairs, 2, width] of the preferred and the other answer."""
+
+    names: tuple[str, ...]
+    tokens: tuple[int, ...]
+    states: Tensor
 
 
 @dataclass(frozen=True)

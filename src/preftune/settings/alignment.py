@@ -1,22 +1,14 @@
-"""Alignment from an SFT checkpoint, and what is computed once for it: reference log-probabilities, hidden states."""
+"""Alignment from an SFT checkpoint."""
 
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from preftune.settings.base import TOKENS_PER_PASS, Precision, Settings
+from preftune.settings.base import Precision, Settings
 from preftune.settings.training import LoraSettings, TrainingSettings
 
 REFERENCED = ("dpo", "ipo")
 """Policy losses that need log-probabilities of the reference model."""
-
-
-class ReferenceSettings(Settings):
-    """One pass of the SFT model over the pairs: their log-probabilities, or the states that reward heads read."""
-
-    tokens_per_pass: int | None = TOKENS_PER_PASS
-    states: bool = Field(default=False, description="whether the states that reward heads read are kept")
-    dtype: Precision = "auto"
 
 
 class AlignmentSettings(Settings):

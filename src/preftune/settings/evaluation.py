@@ -7,8 +7,8 @@ from pydantic import Field
 from preftune.settings.base import TOKENS_PER_PASS, Precision, Settings
 
 
-class EvaluationSettings(Settings):
-    """Scoring of every candidate of every question."""
+class EvaluationOptions(Settings):
+    """How every candidate of every question is scored."""
 
     tasks: tuple[str, ...] = Field(strict=False, description="tasks of config/tasks.yaml")
     limit: int | None = Field(description="questions a task (null: all of the prepared split)")
@@ -16,12 +16,17 @@ class EvaluationSettings(Settings):
         default="refuse",
         description="questions longer than the model's context; truncate: by the template's rule",
     )
+    tokens_per_pass: int | None = TOKENS_PER_PASS
+    dtype: Precision = "auto"
+
+
+class EvaluationSettings(EvaluationOptions):
+    """Scoring of every candidate of every question, and what is kept of it."""
+
     states: bool = Field(
         default=False,
         description="whether the states that reward heads read are kept, for runs that train a head alone",
     )
-    tokens_per_pass: int | None = TOKENS_PER_PASS
-    dtype: Precision = "auto"
 
 
 class SecondOpinionSettings(Settings):

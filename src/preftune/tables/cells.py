@@ -77,8 +77,9 @@ UNITS = {
     "text_perplexity": Unit("perplexity", 1, 2),
     "kl_per_token": Unit("nats a token", 1, 4),
     "length_mean": Unit("tokens", 1, 1),
-    "training_seconds": Unit("seconds", 1, 0),
+    **dict.fromkeys(("training_seconds", "wall_seconds"), Unit("seconds", 1, 0)),
     "steps": Unit("steps", 1, 0),
+    "examples": Unit("pairs", 1, 0),
     "forward_passes": Unit("forward passes", 1, 0),
     "gradient_norm": Unit("gradient norm", 1, 4),
     "questions": Unit("questions", 1, 0),
@@ -91,7 +92,7 @@ UNITS = {
     ),
 }
 # Counts: the same in every repetition, so without an interval.
-EXACT = ("parameters", "steps", "forward passes", "questions")
+EXACT = ("parameters", "steps", "pairs", "forward passes", "questions")
 
 
 @dataclass(frozen=True)

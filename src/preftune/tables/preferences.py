@@ -7,13 +7,15 @@ head with what they cost, `frozen_grid` the heads on a frozen language model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from preftune.settings.alignment import AlignmentSettings
 from preftune.tables.averages import CHOICE_SUITES
 from preftune.tables.measures import Measure, combine
-from preftune.tables.settings import AlignmentTableSettings, RunFacts
+from preftune.tables.records import Records
+from preftune.tables.settings import AlignmentTableSettings, RunFacts, frozen_runs
 from preftune.tables.sheet import Sheet
 from preftune.tables.sources import Sources
-from preftune.tables.training_facts import TrainingFacts
 
 PAIRS = ("preference",)
 COLUMNS = (
@@ -26,6 +28,9 @@ COLUMNS = (
     ("choice, reward", CHOICE_SUITES, "reward"),
 )
 SFT = "sft"
+# From the least to the most that a head can learn.
+POOLERS = get_args(AlignmentSettings.model_fields["pooler"].annotation)
+LOSSES = get_args(AlignmentSettings.model_fields["dph"].annotation)
 
 
 @dataclass(frozen=True)
@@ -75,31 +80,43 @@ def tabulate_baselines(sheet: Sheet, sources: Sources, settings: AlignmentTableS
             ("trained parameters", "trainable_parameters", trained),
             ("parameters beside the SFT model", "extra_parameters", count_extra(training, system)),
             ("forward passes a candidate", "forward_passes", passes),
-            ("training time (s)", "training_seconds", training.measure(run, "training_seconds")),
+            ("pairs seen", "examples", training.measure(run, "examples")),
             ("steps", "steps", training.measure(run, "steps")),
+            ("training time (s)", "training_seconds", training.measure(run, "training_seconds")),
         )
         for column, metric, measured in cells:
             sheet.add(row, column, metric, measured, run=run, missing=f"training record of {run}")
+        once = None if trained is None else time_reference(sources, settings.settings.get(run), trained)
+        missing = f"training record and settings of {run}, or record of the reference pass of {SFT}"
+        sheet.add(row, "computed once (s)", "wall_seconds", once, run=run, missing=missing)
 
 
-def count_extra(training: TrainingFacts, system: Baseline) -> Measure | None:
-    """Parameters that scoring needs beside the SFT model, which the aligned policy replaces."""
+def count_extra(training: Records, system: Baseline) -> Measure | None:
+    """Parameters that scoring needs beside the files of the SFT model, which the aligned policy replaces.
+
+    Where SFT is an adapter, the base model under it is shared: a second model is an adapter (and its head) more.
+    """
     trained = training.measure(system.run, "trainable_parameters")
     if trained is None or system.beside == "frozen head":
         return trained
     if system.beside == "":
         return constant(trained, 0, "none")
-    whole = training.measure(system.run, "parameters")
-    if whole is None or system.beside == "model":
-        return whole
-    sft = training.measure(SFT, "parameters")
-    if sft is None:
+    sft, sft_trained = (training.measure(SFT, key) for key in ("parameters", "trainable_parameters"))
+    if sft is None or sft_trained is None:
         return None
-    reference = constant(trained, sft.value, "parameters of the reference, the SFT model")
+    is_adapter = sft_trained.value < sft.value
+    whole = training.measure(system.run, "parameters")
+    if system.beside == "model":
+        return trained if is_adapter else whole
     if system.beside == "reference":
-        return reference
+        stored = sft_trained if is_adapter else sft
+        return constant(trained, stored.value, "parameters of the reference: the SFT model, or its adapter")
     says = "parameters beyond those of the SFT model"
-    return combine([whole, reference], lambda pair: pair[0] - pair[1], says)
+    return (
+        combine([whole, constant(whole, sft.value, says)], lambda pair: pair[0] - pair[1], says)
+        if whole
+        else None
+    )
 
 
 def constant(like: Measure, value: float, aggregation: str) -> Measure:
@@ -107,11 +124,21 @@ def constant(like: Measure, value: float, aggregation: str) -> Measure:
     return Measure(dict.fromkeys(like.per_seed, float(value)), None, 0, "", like.files, aggregation)
 
 
+def time_reference(sources: Sources, facts: RunFacts | None, trained: Measure) -> Measure | None:
+    """Seconds of the SFT model's pass over the pairs that a training follows, by seed of SFT; 0 where there is none."""
+    if facts is None:
+        return None
+    if facts.reads_reference:
+        return sources.references.measure(SFT, "wall_seconds")
+    return Measure({0: 0.0}, None, 0, "", trained.files, "nothing is computed before this training")
+
+
 def tabulate_frozen_grid(sheet: Sheet, sources: Sources, settings: AlignmentTableSettings) -> None:
     """Heads on a frozen language model: pooler and loss by label smoothing, by the reward on pairs and choice tasks."""
     grid = frozen_grid(settings)
     epsilons = sorted({epsilon for _, _, epsilon in grid})
-    for pooler, loss in dict.fromkeys((pooler, loss) for pooler, loss, _ in grid):
+    heads = {(pooler, loss) for pooler, loss, _ in grid}
+    for pooler, loss in sorted(heads, key=lambda head: (LOSSES.index(head[1]), POOLERS.index(head[0]))):
         for name, suites in (("pairs", PAIRS), ("choice", CHOICE_SUITES)):
             for epsilon in epsilons:
                 row, column = f"{pooler}, {loss}", f"{name}, ε = {epsilon:g}"
@@ -123,15 +150,9 @@ def tabulate_frozen_grid(sheet: Sheet, sources: Sources, settings: AlignmentTabl
 
 
 def frozen_grid(settings: AlignmentTableSettings) -> dict[tuple[str, str, float], str]:
-    """Runs named `frozen-...` by pooler, loss and label smoothing, in the registry's order."""
+    """The first run of the registry that trains each head alone, on pairs as they are: by pooler, loss and smoothing."""
     grid: dict[tuple[str, str, float], str] = {}
-    for run in settings.runs:
-        facts = settings.settings.get(run)
-        if facts is not None and run.startswith("frozen-") and facts.flipped == 0:
-            grid.setdefault(key_of(facts), run)
+    for run, facts in frozen_runs(settings.runs, settings.settings).items():
+        if facts.flipped == 0:
+            grid.setdefault(facts.head, run)
     return grid
-
-
-def key_of(facts: RunFacts) -> tuple[str, str, float]:
-    """What places a head in the grid."""
-    return facts.pooler, facts.dph, facts.label_smoothing

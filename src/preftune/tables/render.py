@@ -36,8 +36,11 @@ NOTES = {
     "model's own weights has no implicit one.",
     "baselines": "Each system is read by the score that its training shapes, named in parentheses. Passes are those of "
     "every language model involved: an aligned policy scores what it generates, a reward model of its own comes on top "
-    "of the generator, the implicit reward needs policy and reference. Heads on the frozen SFT model train on states "
-    "that were computed once, which the time leaves out.",
+    "of the generator, the implicit reward needs policy and reference. An aligned policy stands in the SFT model's place "
+    "and adds its head to it; where SFT is a LoRA adapter, all share the base model, so a reward model of its own adds an "
+    "adapter with a head, and the reference an adapter. A pair counts each time that it is seen. Computed once, before "
+    "the training, is the SFT model's pass over the pairs: states for heads on the frozen model, log-probabilities for "
+    "DPO. All runs share it.",
     "alignment_cost": "KL(SFT || run) over held-out answers; length, repetition and ended answers of greedy decoding. "
     "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
     "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "
@@ -125,6 +128,11 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
     if run:
         items, seeds = (span(getattr(record, name) for record in run) for name in ("n_items", "n_seeds"))
         lines.append(f"n of a cell: {items} items; seeds: {seeds}.")
+    seen = {int(record.value) for record in records if record.unit == "pairs" and record.value is not None}
+    if len(seen) > 1:
+        lines.append(
+            f"The systems saw different numbers of pairs, {span(seen)}: this compares them at unequal amounts of data."
+        )
     verdicts = Counter(record.verdict for record in records)
     lines.append(
         "Cells: " + "; ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) + "."

@@ -1,4 +1,4 @@
-"""What the tables and figures of alignment read: scores, drift, training records, gradients, overlap."""
+"""What the tables of alignment read: scores, drift, records of trainings and reference passes, gradients, overlap."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json
+from preftune.tables.records import Records
 from preftune.tables.scores import ScoreStore
-from preftune.tables.training_facts import TrainingFacts
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,23 @@ class Sources:
 
     scores: ScoreStore
     drift: ScoreStore
-    training: TrainingFacts
+    training: Records
+    references: Records
     gradients: Path | None = None
     overlap: Path | None = None
 
     @classmethod
     def read(
         cls, runs: Sequence[str], scores: Iterable[Path] = (), drift: Iterable[Path] = (),
-        records: Iterable[Path] = (), gradients: Path | None = None, overlap: Path | None = None,
+        records: Iterable[Path] = (), references: Iterable[Path] = (), gradients: Path | None = None,
+        overlap: Path | None = None,
     ) -> Sources:  # fmt: skip
         """Sources restricted to the runs of the scale."""
-        training = TrainingFacts.read(path for path in records if path.parent.parent.name in runs)
-        return cls(ScoreStore(scores, runs), ScoreStore(drift, runs), training, gradients, overlap)
+        training, passes = (
+            Records.read(path for path in paths if path.parent.parent.name in runs)
+            for paths in (records, references)
+        )
+        return cls(ScoreStore(scores, runs), ScoreStore(drift, runs), training, passes, gradients, overlap)
 
 
 def read_rows(path: Path, kind: type, remedy: str) -> Any:

@@ -135,13 +135,11 @@ class Training:
             self.facts.setdefault("first_loss", loss)
             self.facts["last_loss"] = loss
         seconds = time.monotonic() - start
-        row = {
-            "step": step,
-            "loss": loss,
-            "learning_rate": self.settings.learning_rate * rate,
-            "gradient_norm": norm,
-        }
-        log.write(row | totals, {"seconds": seconds, "tokens_per_second": tokens / seconds})
+        row = {"step": step, "loss": loss, "learning_rate": self.settings.learning_rate * rate}
+        log.write(
+            row | {"gradient_norm": norm} | totals,
+            {"seconds": seconds, "tokens_per_second": tokens / seconds},
+        )
         return agreed
 
     def update(

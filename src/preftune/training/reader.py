@@ -76,7 +76,7 @@ class TreeReader:
         """Where the trees lie in one forward pass; `marker` as in `preftune.training.packing.pack`.
 
         Raises:
-            PreftuneError: a tree is longer than the model's context, or lacks the marker.
+            PreftuneError: a tree is longer than the model's context, lacks the marker, or has ids that the model has not.
         """
         longest = max(trees, key=lambda tree: tree.longest)
         # A last token that is only predicted needs no position.
@@ -86,6 +86,12 @@ class TreeReader:
                 "max_tokens of its mix, or set long: truncate."
             )
         layout = pack(trees, marker, self.fill) if self.packs else pad(trees, marker)
+        largest, words = int(max(layout.input_ids.max(), layout.targets.max())), self.model.config.vocab_size
+        if largest >= words:
+            raise PreftuneError(
+                f"the token id {largest} of a pass with example {trees[0].name} is beyond the model's {words} words: these "
+                "rows are of another tokenizer; prepare them with this model's."
+            )
         return layout.to(self.model.device)
 
     def split(self, trees: Sequence[Tree], budget: int) -> list[list[int]]:

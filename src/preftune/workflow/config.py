@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from preftune.errors import PreftuneError
-from preftune.settings.alignment import AlignmentSettings, ReferenceSettings
+from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.base import Settings
 from preftune.settings.captioning import (
     AttentionSettings,
@@ -26,10 +26,11 @@ from preftune.settings.data import (
 )
 from preftune.settings.evaluation import (
     DriftSettings,
-    EvaluationSettings,
+    EvaluationOptions,
     GradientSettings,
     SecondOpinionSettings,
 )
+from preftune.settings.reference import ReferenceOptions
 from preftune.settings.sft import SftSettings
 
 
@@ -59,9 +60,9 @@ class DphSection(Settings):
     sft_mix: SftMixSettings
     preference_mix: PreferenceMixSettings
     sft: SftSettings
-    reference: ReferenceSettings = ReferenceSettings()
+    reference: ReferenceOptions = ReferenceOptions()
     alignment: AlignmentSettings
-    evaluation: EvaluationSettings
+    evaluation: EvaluationOptions
     drift: DriftSection
     gradients: GradientSettings
     second_opinion: SecondOpinionSettings

@@ -130,9 +130,10 @@ class LanguageJobs(Jobs):
 
     @cached_property
     def overlap_datasets(self) -> list[str]:
-        """Data sets of the evaluation and of both mixes."""
-        mixes = {*self.mix_datasets("sft_mix"), *self.mix_datasets("preference_mix")}
-        return sorted(mixes | set(self.evaluation_datasets))
+        """Data sets of the evaluation and of the tasks of both mixes."""
+        mixes = {*self.config.dph.sft_mix.tasks, *self.config.dph.preference_mix.tasks}
+        tasks = [task for name, task in self.tasks.items() if name in mixes]
+        return sorted({task["dataset"] for task in tasks} | set(self.evaluation_datasets))
 
     def evaluate_second_opinion(self, run: str, seed: int) -> Job:
         settings = self.config.dph.second_opinion.model_dump()

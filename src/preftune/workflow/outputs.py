@@ -7,7 +7,7 @@ from pathlib import Path
 from preftune.provenance.digest import ROOT
 from preftune.workflow.jobs import Job
 from preftune.workflow.plan import Plan
-from preftune.workflow.targets import TABLES
+from preftune.workflow.targets import ALIGNMENT_TABLES, TABLES
 
 
 def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
@@ -22,6 +22,14 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     yield f"{results}/context_peft/data/captions", plan.prepare_captions()
     for encoder in plan.encoders:
         yield f"{results}/context_peft/features/{encoder}", plan.compute_features(encoder)
+    yield f"{results}/dph/gradients.json", plan.compute_gradients()
+    yield f"{results}/dph/overlap.json", plan.compute_overlap()
+    for name in plan.config.dph.drift.runs:
+        for seed in plan.run(name).seeds:
+            yield f"{results}/dph/drift/{name}/seed-{seed}/drift.json", plan.evaluate_drift(name, seed)
+    for run in plan.runs("dph", "sft"):
+        for seed in run.seeds:
+            yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)
     for run in plan.registry.values():
         folder = f"{results}/{run.paper}"
         for seed in run.seeds:
@@ -38,7 +46,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     for paper, tables in TABLES.items():
         for table in tables:
             rule = "tabulate_claims" if table == "claims" else "tabulate_scores"
-            yield f"{results}/{paper}/tables/{table}.csv", plan.tabulate(rule, paper)
+            job = plan.tabulate_alignment() if table in ALIGNMENT_TABLES else plan.tabulate(rule, paper)
+            yield f"{results}/{paper}/tables/{table}.csv", job
 
 
 def find_stale(plan: Plan) -> list[str]:

@@ -8,6 +8,7 @@ from preftune.workflow.checks import check_plan
 from preftune.workflow.config import Config
 from preftune.workflow.jobs import Job
 from preftune.workflow.language_jobs import LanguageJobs
+from preftune.workflow.registry import Run
 
 
 class Plan(LanguageJobs, CaptioningJobs):
@@ -73,6 +74,12 @@ class Plan(LanguageJobs, CaptioningJobs):
         trained = set(self.mix_datasets("preference_mix"))
         return [name for name, task in self.tasks.items() if task["dataset"] in trained]
 
+    def curves(self, paper: str) -> list[Run]:
+        """Runs whose training curves are drawn: of the DPH paper's many those whose cost is measured."""
+        if paper == "dph":
+            return [self.run(name) for name in self.config.dph.drift.runs]
+        return self.runs(paper)
+
     def plot(self, rule: str, paper: str, *parents: Job) -> Job:
         """A figure of one paper."""
         settings: dict[str, Any] = {
@@ -90,6 +97,8 @@ class Plan(LanguageJobs, CaptioningJobs):
             settings["mix_tasks"] = self.mix_tasks
         if rule in ("plot_alignment_cost", "plot_accuracy_against_kl"):
             parents = (*self.scores(paper), *self.drift)
+        if rule == "plot_training_curves":
+            parents = tuple(self.train(run.name, seed) for run in self.curves(paper) for seed in run.seeds)
         return self.job(rule, settings, parents=parents or self.scores(paper), files=("config/cells.tsv",))
 
     def report(self) -> Job:
@@ -102,7 +111,7 @@ class Plan(LanguageJobs, CaptioningJobs):
         figures = [self.plot(rule, "context_peft") for rule in ("plot_adaptors", "plot_encoders", "plot_rank_sweep",
                    "plot_training_curves", "plot_attention", "plot_gallery")]  # fmt: skip
         figures += [self.plot(f"plot_{name}", "dph") for name in ("loss_landscape", "margins", "task_scores",
-                    "reward_distributions", "reliability", "label_noise", "alignment_cost",
+                    "training_curves", "reward_distributions", "reliability", "label_noise", "alignment_cost",
                     "accuracy_against_kl")]  # fmt: skip
         tables.append(self.tabulate_alignment())
         settings = {"scale": self.config.scale, "data": self.label}

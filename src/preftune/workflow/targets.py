@@ -110,9 +110,9 @@ class Targets:
         return [f"{self.results}/{paper}/models/{run.name}/seed-{seed}" for run in runs for seed in run.seeds]
 
     def curves(self, paper: str) -> list[str]:
-        """Model folders whose training curves are drawn: of the DPH paper's many runs those whose cost is measured."""
-        shown = self.plan.config.dph.drift.runs if paper == "dph" else None
-        return [path for path in self.models(paper) if shown is None or Path(path).parent.name in shown]
+        """Model folders whose training curves are drawn."""
+        runs = self.plan.curves(paper)
+        return [f"{self.results}/{paper}/models/{run.name}/seed-{seed}" for run in runs for seed in run.seeds]
 
     def captions(self) -> list[str]:
         """Generated captions of the first seed of every captioning run."""

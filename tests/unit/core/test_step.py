@@ -10,7 +10,7 @@ import pytest
 from preftune.command_line import step_parser
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
-from preftune.settings.alignment import ReferenceSettings
+from preftune.settings.reference import ReferenceSettings
 from preftune.step import Step
 
 

@@ -9,7 +9,8 @@ from transformers import AutoTokenizer
 
 from preftune.errors import PreftuneError
 from preftune.preference.data import read_completions, read_pairs
-from tests.unit.preference.helpers import make_model, save_mixes
+from preftune.training.trees import Tree
+from tests.unit.preference.helpers import make_model, make_pairs, save_mixes
 
 
 def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
@@ -54,3 +55,18 @@ def test_mixes_that_hold_no_pairs_are_refused(
     change(load_from_disk(str(preference))).save_to_disk(str(tmp_path / "changed"))
     with pytest.raises(PreftuneError, match=sentence):
         read_pairs(tmp_path / "changed")
+
+
+def test_a_mix_of_another_tokenizer_is_refused(base: Path) -> None:
+    model = make_model(base)
+    (pair,) = make_pairs(model.tokenizer, 1)
+    foreign = Tree("foreign", pair.prompt, ([*pair.branches[0][:-1], 512, 2], pair.branches[1]))
+    with pytest.raises(PreftuneError, match="512 of a pass with example foreign is beyond the model's 512 words"):
+        model([foreign])
+
+
+def test_a_mix_without_rows_is_refused(base: Path, tmp_path: Path) -> None:
+    _, preference = save_mixes(make_model(base).tokenizer, tmp_path, 1)
+    load_from_disk(str(preference)).select([]).save_to_disk(str(tmp_path / "none"))
+    with pytest.raises(PreftuneError, match="holds no rows"):
+        read_pairs(tmp_path / "none")
