@@ -34,6 +34,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     facts = write_alignments(root / "alignments")
     pairs = ["--scores", str(root / "alignments" / "scores")]
     drifts = [*pairs, "--drift", str(root / "alignments" / "drift")]
+    heads = dict.fromkeys(("dph-joint", "dph-only"), facts["noise-0.0"])
     noise = json.dumps({**STAMP, "runs": list(facts), "settings": facts})
     cells = ["--cells", CELLS, "--scores", str(root / "perplexity")]
     return {
@@ -41,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "plot_training_curves": ["--models", *models],
         "plot_task_scores": ["--scores", str(root / "scores")],
         "plot_reward_distributions": pairs,
-        "plot_reliability": pairs,
+        "plot_reliability": [*pairs, "--settings", json.dumps({**STAMP, "settings": heads})],
         "plot_label_noise": [*pairs, "--settings", noise],
         "plot_alignment_cost": drifts,
         "plot_accuracy_against_kl": drifts,
@@ -70,7 +71,8 @@ def write_alignments(root: Path) -> dict[str, dict[str, object]]:
         run = f"noise-{share}"
         write_random_pairs(root / "scores", run, 0, 1.0 - share)
         facts[run] = {
-            "dph": "separable", "pooler": "bert", "label_smoothing": 0.1, "freeze": "model", "flipped": share
+            "dph": "separable", "policy": "none", "pooler": "bert", "label_smoothing": 0.1, "freeze": "model",
+            "flipped": share,
         }  # fmt: skip
     return facts
 

@@ -81,15 +81,18 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for run, skill in (("sft", 0.2), ("dph-joint", 1.0)):
         write_random_pairs(folder / "scores", run, 0, skill, reward=run != "sft", implicit=run != "sft")
         write_random_drift(folder / "drift", run, 0, 0.0 if run == "sft" else 0.2, 3.0, 20)
-        facts = {"parameters": 10, "trainable_parameters": 2, "training_seconds": 3, "steps": 4}
+        facts = {
+            "parameters": 10, "trainable_parameters": 2, "training_seconds": 3, "steps": 4, "examples": 8
+        }  # fmt: skip
         records.append(str(write_record(folder / "models", run, 0, **facts)))
+    reference = str(write_record(folder / "reference", "sft", 0, wall_seconds=2.5))
     row = {"loss": "dpo", "freeze": "none", "part": "blocks", "norm": 0.5}
     (folder / "gradients.json").write_text(json.dumps([row]))
     keys = ("questions", "same_prompt", "same_prompt_and_answer", "ngram_questions", "shared_ngrams")
     (folder / "overlap.json").write_text(json.dumps({"boolq": dict.fromkeys(keys, 1)}))
     return [
         "--scores", str(folder / "scores"), "--drift", str(folder / "drift"), "--records", *records,
-        "--gradients", str(folder / "gradients.json"), "--overlap", str(folder / "overlap.json"),
+        "--references", reference, "--gradients", str(folder / "gradients.json"), "--overlap", str(folder / "overlap.json"),
     ]  # fmt: skip
 
 
@@ -107,6 +110,7 @@ def test_tables_of_alignments(aligned: list[str], tmp_path: Path, table: str) ->
     assert (tmp_path / f"{table}.tex").read_text().startswith(r"\begin{table}")
     recorded = json.loads((tmp_path / f"{table}.run.json").read_text())["inputs"]
     assert [entry["path"].split("/")[-1] for entry in recorded["overlap"]] == ["external:overlap.json"]
+    assert len(recorded["references"]) == 1
     validate(records, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
 
 

@@ -40,6 +40,7 @@ rule tabulate_alignment:
         scores=TARGETS.scores("dph"),
         drift=TARGETS.drift(),
         models=TARGETS.models("dph"),
+        references=TARGETS.references(),
         gradients=DPH + "/gradients.json",
         overlap=DPH + "/overlap.json",
     output:
@@ -65,11 +66,15 @@ rule tabulate_alignment:
         records=lambda wildcards, input: [
             f"{folder}/run.json" for folder in input.models
         ],
+        references=lambda wildcards, input: [
+            f"{folder}/run.json" for folder in input.references
+        ],
     message:
         "table {wildcards.table}: what alignment brings and costs"
     shell:
         "python workflow/scripts/tabulate_alignment.py --table {wildcards.table} "
         "--scores {params.scores} --drift {input.drift} --records {params.records} "
+        "--references {params.references} "
         "--gradients {input.gradients} --overlap {input.overlap} --output {output.csv} "
         "--markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
         "{params.options} --log {log}"

@@ -53,13 +53,12 @@ def evaluate(step: Step) -> None:
     output.mkdir(parents=True)
     # Every question is read and encoded before any is scored, so that a bad row costs no time.
     encoded = {name: encode_questions(model, rows, settings.long) for name, rows in questions.items()}
-    truncated = {name: cut for name, (_, cut) in encoded.items() if cut}
     candidates, states = 0, {}
     for task in tasks:
-        trees, _ = encoded[task.name]
+        kept = encoded[task.name]
         with computing_in(device, dtype):
             scored = score_questions(
-                model, questions[task.name], trees, settings.tokens_per_pass, task.name, settings.states
+                model, kept.questions, kept.trees, settings.tokens_per_pass, task.name, settings.states
             )
         reference = read_scores(arguments.reference, task.name) if arguments.reference else None
         scored.table.insert(7, "log_ratio", log_ratios(scored.table, reference))
@@ -72,7 +71,8 @@ def evaluate(step: Step) -> None:
     step.note(
         tasks=len(tasks),
         candidates=candidates,
-        truncated=truncated,
+        truncated={name: found.truncated for name, found in encoded.items() if found.truncated},
+        skipped={name: found.skipped for name, found in encoded.items() if found.skipped},
         dtype=str(dtype),
         reward_head=model.head is not None,
     )

@@ -1,9 +1,9 @@
 """Make one table about alignments that the paper does not print: every cell with interval and n.
 
 Inputs, each left out where it was not made: the scores of the runs (folders that hold `<run>/seed-<n>/<task>.json`
-and `.parquet`), their drift (folders with `drift.json` and `drift.parquet`), the records of their trainings
-(`<run>/seed-<n>/run.json`), the gradients and the overlap of evaluation and training mixes (JSON). Output: the table as
-csv (one row a cell), Markdown and LaTeX, and the cell records (JSON).
+and `.parquet`), their drift (folders with `drift.json` and `drift.parquet`), the records of their trainings and of the
+SFT models' passes over the pairs (`<run>/seed-<n>/run.json`), the gradients and the overlap of evaluation and training
+mixes (JSON). Output: the table as csv (one row a cell), Markdown and LaTeX, and the cell records (JSON).
 """
 
 from pathlib import Path
@@ -26,19 +26,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
     parser.add_argument("--drift", type=Path, nargs="*", default=[], help="drift files or folders")
     parser.add_argument("--records", type=Path, nargs="*", default=[], help="run.json of trained models")
+    parser.add_argument("--references", type=Path, nargs="*", default=[], help="run.json of reference passes")
     parser.add_argument("--gradients", type=Path, help="norms of the gradients (gradients.json)")
     parser.add_argument("--overlap", type=Path, help="overlap with the training mixes (overlap.json)")
     parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
     parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
     parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
     parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
-    inputs = ("scores", "drift", "records", "gradients", "overlap")
+    inputs = ("scores", "drift", "records", "references", "gradients", "overlap")
     outputs = ("output", "markdown", "latex", "audit")
     with Step.start(parser, argv, rule="tabulate_alignment", inputs=inputs, outputs=outputs) as step:
         settings, given = step.settings(AlignmentTableSettings), step.arguments
         setting = Setting(settings.scale, settings.data)
         sources = Sources.read(
-            settings.runs, given.scores, given.drift, given.records, given.gradients, given.overlap
+            settings.runs,
+            given.scores,
+            given.drift,
+            given.records,
+            given.references,
+            given.gradients,
+            given.overlap,
         )
         records = alignment_records(given.table, sources, settings)
         atomic_write_text(step.out(), render_csv(records, setting))

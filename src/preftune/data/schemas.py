@@ -12,6 +12,7 @@ Row = dict[str, Any]
 TEXT, WHOLE, REAL = Value("string"), Value("int64"), Value("float64")
 TEXTS = List(TEXT)
 CHOICES = {"text": TEXTS, "label": TEXTS}
+MESSAGES = List({"role": TEXT, "content": TEXT})
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,29 @@ def last_message(value: str | list[dict[str, str]]) -> str:
 
 
 def _pair_texts(row: Row) -> Row:
-    return row | {column: last_message(row[column]) for column in ("prompt", "chosen", "rejected")}
+    """Return the texts of a pair, and the messages before its prompt; both answers must continue one prompt."""
+    texts = {column: last_message(row[column]) for column in ("prompt", "chosen", "rejected")}
+    talks = [row[column] for column in ("chosen", "rejected") if not isinstance(row[column], str)]
+    for talk in talks:
+        if talk[-1]["role"] != "assistant":
+            raise ValueError(f"an answer is of the role {talk[-1]['role']}, not of the assistant")
+    prompts = [talk[:-1] for talk in talks] + [row["prompt"]] * (not isinstance(row["prompt"], str))
+    if any(prompt != prompts[0] for prompt in prompts):
+        raise ValueError("the pair has no shared prompt: its conversations open with different messages")
+    # A prompt that one column holds with white space around it is the same prompt.
+    if prompts and last_message(prompts[0]).strip() != texts["prompt"].strip():
+        raise ValueError("the pair has no shared prompt: its answers do not open with the column prompt")
+    return texts | {"opening": prompts[0][:-1] if prompts else []}
 
 
 def _orca_texts(row: Row) -> Row:
-    return {"prompt": row["question"], "chosen": row["chosen"], "rejected": row["rejected"]}
+    opening = [{"role": "system", "content": row["system"]}] if row["system"] else []
+    return {
+        "prompt": row["question"],
+        "chosen": row["chosen"],
+        "rejected": row["rejected"],
+        "opening": opening,
+    }
 
 
 def _answers_differ(row: Row) -> bool:
@@ -99,8 +118,11 @@ def _glue(*texts: str, labels: int = 2) -> Schema:
     return Schema(columns, "label", _fixed(*range(labels)), "idx")
 
 
+# `opening`: the messages before the prompt, of a system or of earlier turns.
 PAIRS = Schema(
-    {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}, convert=_pair_texts, scorable=_answers_differ
+    {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT, "opening": MESSAGES},
+    convert=_pair_texts,
+    scorable=_answers_differ,
 )
 NLI = _glue("premise", "hypothesis", labels=3)
 SCHEMAS: dict[str, Schema] = {
@@ -174,8 +196,7 @@ def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
                 f"{place} has no label (column {schema.label}): use a labelled file or take the row out."
             ) from missing
         raise PreftuneError(
-            f"{place} has no column {missing.args[0]!r}: give the file the hub's own column names "
-            f"({', '.join(schema.columns)})."
+            f"{place} has no column {missing.args[0]!r}: give the file the hub's own column names."
         ) from missing
     except (ValueError, TypeError) as error:
         raise PreftuneError(f"{place}: {error}: correct the row or take it out.") from error

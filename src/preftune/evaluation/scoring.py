@@ -50,14 +50,41 @@ def encode_question(model: PreferenceModel, question: Question) -> Tree:
     return Tree(question.document, encode_prompt(tokenizer, question.messages), branches)
 
 
-def encode_questions(
-    model: PreferenceModel, questions: Sequence[Question], long: Literal["refuse", "truncate"] = "refuse"
-) -> tuple[list[Tree], int]:
-    """The questions as trees that fit into the model's context, and how many prompts were cut for it; `long` says whether
-    they may be.
+@dataclass(frozen=True)
+class Encoded:
+    """A task's questions that fit into the model's context and their trees, in order; how many prompts were cut for it
+    (`truncated`) and how many questions were left out (`skipped`).
     """
+
+    questions: list[Question]
+    trees: list[Tree]
+    truncated: int = 0
+    skipped: int = 0
+
+
+def encode_questions(
+    model: PreferenceModel,
+    questions: Sequence[Question],
+    long: Literal["refuse", "truncate", "skip"] = "refuse",
+) -> Encoded:
+    """The questions as trees; `long` says what becomes of one whose longest path exceeds the model's context.
+
+    Raises:
+        PreftuneError: one is too long and `long` refuses, or no question is left.
+    """
+    context = model.reader.context
     trees = [encode_question(model, question) for question in questions]
-    return fit_to_context(trees, model.reader.context, long)
+    if long != "skip":
+        fitted, truncated = fit_to_context(trees, context, long)
+        return Encoded(list(questions), fitted, truncated=truncated)
+    kept = [place for place, tree in enumerate(trees) if tree.longest <= context]
+    if not kept:
+        raise PreftuneError(
+            f"no question of {questions[0].task} fits into the model's context of {context} tokens: take it out of the tasks."
+        )
+    return Encoded(
+        [questions[place] for place in kept], [trees[place] for place in kept], skipped=len(trees) - len(kept)
+    )
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def compare_with_lm_eval(model: PreferenceModel, questions: Sequence[Question], 
     """
     encoded = [encode_question(model, question) for question in questions]
     theirs, accuracy = _lm_eval_scores(model, questions, encoded, batch)
-    trees, _ = encode_questions(model, questions)
+    trees = encode_questions(model, questions).trees
     table = score_questions(model, questions, trees, description="our scores").table
     ours = [group["log_probability"].tolist() for _, group in table.groupby("document", sort=False)]
     documents = [_compare(*item) for item in zip(questions, theirs, ours, strict=True)]

@@ -13,6 +13,7 @@ from preftune.stats.intervals import cell_interval
 from preftune.tables.averages import mean_accuracy, suite_tasks
 from preftune.tables.measures import Measure
 from preftune.tables.scores import ScoreStore
+from preftune.tables.settings import frozen_runs
 
 LOSSES = ("separable", "contrastive")
 Curve = dict[float, str]
@@ -20,17 +21,11 @@ Curve = dict[float, str]
 
 def noise_curves(settings: NoiseFigureSettings) -> dict[tuple[str, float], Curve]:
     """Runs by flipped share, for each loss and epsilon that has a flipped run; the first run of equal settings."""
-    frozen = {
-        run: settings.settings[run]
-        for run in settings.runs
-        if run in settings.settings and settings.settings[run].freeze == "model"
-    }
-    wanted = {
-        (facts.pooler, facts.dph, facts.label_smoothing) for facts in frozen.values() if facts.flipped > 0
-    }
+    frozen = frozen_runs(settings.runs, settings.settings)
+    wanted = {facts.head for facts in frozen.values() if facts.flipped > 0}
     curves: dict[tuple[str, float], Curve] = {}
     for run, facts in frozen.items():
-        if (facts.pooler, facts.dph, facts.label_smoothing) in wanted:
+        if facts.head in wanted:
             curves.setdefault((facts.dph, facts.label_smoothing), {}).setdefault(facts.flipped, run)
     return {key: dict(sorted(curves[key].items())) for key in sorted(curves)}
 

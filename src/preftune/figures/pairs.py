@@ -72,20 +72,31 @@ def read_task(store: ScoreStore, run: str, seed: int, task: str) -> PairRewards:
     return PairRewards(rewards, rows["is_gold"].to_numpy(dtype=bool).reshape(-1, 2)[:, 0])
 
 
-def read_shown(
-    folders: Sequence[Path], settings: PairFigureSettings
-) -> tuple[dict[str, dict[int, PairRewards]], list[str]]:
-    """Rewards of every shown run that has them, and a sentence that names the others."""
+def new_pair_figure(
+    title: str, folders: Sequence[Path], settings: PairFigureSettings, size: tuple[float, float], aid: str,
+    legend_rows: int = 0,
+) -> tuple[Figure, list[tuple[Axes, str, dict[int, PairRewards]]]]:  # fmt: skip
+    """A figure with a panel of `size` (width, height in inches) for each shown run that has rewards.
+
+    The other runs are named under the panels; where no run has rewards, the only panel says so.
+
+    Returns:
+        The figure; of each run its axes, its name, and its rewards by seed.
+    """
     store = ScoreStore(folders, settings.runs or None)
     found = {run: read_pair_rewards(store, run) for run in settings.shown}
-    absent = [settings.label(run) for run, seeds in found.items() if not seeds]
+    shown = {run: seeds for run, seeds in found.items() if seeds}
+    absent = [settings.label(run) for run in found if run not in shown]
     note = [f"{NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
-    return {run: seeds for run, seeds in found.items() if seeds}, note
-
-
-def panel_grid(count: int) -> tuple[int, int]:
-    """Rows and columns of a figure with one panel a run."""
-    return max(1, -(-count // COLUMNS)), min(max(1, count), COLUMNS)
+    count = max(1, len(shown))
+    rows, columns = -(-count // COLUMNS), min(count, COLUMNS)
+    stamp, whole = Stamp(settings.data, settings.scale), (size[0] * columns + 0.6, size[1] * rows)
+    figure, grid = new_figure(title, stamp, whole, rows, columns, aid=[aid, *note], legend_rows=legend_rows)
+    if not shown:
+        say_not_run(grid.flat[0])
+    for axes in list(grid.flat)[count:]:
+        axes.set_axis_off()
+    return figure, [(axes, run, seeds) for axes, (run, seeds) in zip(grid.flat, shown.items(), strict=False)]
 
 
 def draw_histograms(axes: Axes, pairs: PairRewards) -> None:
@@ -110,34 +121,21 @@ def draw_reward_distributions(folders: Sequence[Path], settings: PairFigureSetti
         folders: score folders `.../<run>/seed-<n>/` with the tasks of the suite `preference`.
         settings: the runs in the order of the panels, their labels, scale and data.
     """
-    found, absent = read_shown(folders, settings)
-    rows, columns = panel_grid(len(found))
-    aid = [
+    aid = (
         "The further the filled histogram lies to the right of the dashed one, the better the head tells the answers "
         "apart. Vertical lines: means. The first seed of each run; each panel has its own axes, since a contrastive "
-        "loss fixes neither the zero nor, without label smoothing, the scale of the rewards.",
-        *absent,
-    ]
-    stamp, size = Stamp(settings.data, settings.scale), (3.4 * columns + 0.6, 2.5 * rows)
+        "loss fixes neither the zero nor, without label smoothing, the scale of the rewards."
+    )
     title = "Rewards of held-out preference pairs"
-    figure, grid = new_figure(title, stamp, size, rows, columns, aid=aid, legend_rows=1)
-    for axes, (run, seeds) in zip(grid.flat, found.items(), strict=False):
+    figure, panels = new_pair_figure(title, folders, settings, (3.4, 2.5), aid, legend_rows=1)
+    for axes, run, seeds in panels:
         pairs = next(iter(seeds.values()))
         draw_histograms(axes, pairs)
         axes.set(xlabel="reward (logits)", ylabel="answers")
         axes.set_title(f"{settings.label(run)}\n{describe_pairs(pairs)}", size=8.5)
-    hide_rest(grid, len(found))
     handles = [
         Patch(facecolor=COLOURS[5], edgecolor=COLOURS[0], label="preferred answers"),
         Patch(fill=False, edgecolor=COLOURS[2], linestyle="--", label="dispreferred answers"),
     ]
     add_legend(figure, handles, 2)
     return figure
-
-
-def hide_rest(grid: np.ndarray, used: int) -> None:
-    """Take away panels beyond the used ones; where nothing was run, the first one says so."""
-    if not used:
-        say_not_run(grid.flat[0])
-    for axes in list(grid.flat)[max(1, used) :]:
-        axes.set_axis_off()

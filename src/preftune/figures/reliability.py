@@ -1,14 +1,17 @@
 """Are differences of rewards probabilities? The reliability diagram of held-out preference pairs.
 
-A reward head trained with a logistic loss predicts that answer a is preferred to b with probability
-sigma(r_a - r_b) (Bradley and Terry 1952). Both candidates stand in their own order, so that the observed outcome,
-whether a is the preferred one, is not fixed beforehand.
+Let delta = r_a - r_b. A head trained with the contrastive loss predicts that answer a is preferred to b with
+probability sigma(delta) (Bradley and Terry 1952). The separable loss puts the probability at sigma(r_w), which is
+sigma(delta / 2) where a pair's rewards are centred on zero (docs/theory.md, T4 and T8): at its optimum sigma(delta) is
+overconfident. Both candidates stand in their own order, so that the observed outcome, whether a is the preferred one,
+is not fixed beforehand.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,9 +19,9 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 from scipy.stats import norm
 
-from preftune.figures.pairs import PairRewards, hide_rest, panel_grid, read_shown
-from preftune.figures.settings import PairFigureSettings
-from preftune.figures.style import Stamp, mark, new_figure
+from preftune.figures.pairs import PairRewards, new_pair_figure
+from preftune.figures.settings import ReliabilityFigureSettings
+from preftune.figures.style import Mark, mark
 from preftune.stats.bootstrap import Array
 
 BINS = 10
@@ -68,50 +71,55 @@ def assess_reliability(predicted: Array, observed: Array, seeds: int = 1) -> Rel
     return Reliability(bins, float(np.mean((predicted - observed) ** 2)), gaps / len(predicted))
 
 
-def assess_run(seeds: Mapping[int, PairRewards]) -> Reliability:
-    """Reliability of one run over the pairs of all its seeds."""
-    predicted = np.concatenate([expit(pairs.rewards[:, 0] - pairs.rewards[:, 1]) for pairs in seeds.values()])
+def assess_run(seeds: Mapping[int, PairRewards], scale: float = 1.0) -> Reliability:
+    """Reliability of sigma(scale * (r_a - r_b)) for one run, over the pairs of all its seeds."""
+    rewards = np.concatenate([pairs.rewards for pairs in seeds.values()])
     observed = np.concatenate([pairs.first_preferred for pairs in seeds.values()]).astype(float)
-    return assess_reliability(predicted, observed, len(seeds))
+    return assess_reliability(expit(scale * (rewards[:, 0] - rewards[:, 1])), observed, len(seeds))
 
 
-def draw_panel(axes: Axes, found: Reliability, index: int, label: str) -> None:
-    """One run's bins with intervals around the diagonal."""
-    look = mark(index)
-    axes.plot([0, 1], [0, 1], color="#777777", linewidth=1.0, linestyle=(0, (4, 2)))
-    x, y = ([getattr(one, name) for one in found.bins] for name in ("predicted", "observed"))
+def draw_bins(axes: Axes, found: Reliability, look: Mark, name: str, style: Mapping[str, Any]) -> None:
+    """One series of bins with intervals; the legend has the name of its prediction and its errors."""
+    x, y = ([getattr(one, part) for one in found.bins] for part in ("predicted", "observed"))
     spread = [
         [max(0.0, one.observed - one.low) for one in found.bins],
         [max(0.0, one.high - one.observed) for one in found.bins],
     ]
-    axes.errorbar(
-        x, y, yerr=spread, fmt=look.marker, linestyle=look.line, color=look.colour, capsize=2, markersize=5,
-        elinewidth=0.9, label=f"Brier {found.brier:.3f}, ECE {found.ece:.3f}",
-    )  # fmt: skip
-    axes.set(title=label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.24), yticks=np.linspace(0, 1, 6))
-    axes.set(xlabel="predicted: σ(r$_a$ − r$_b$)", ylabel="observed: a preferred")
-    axes.legend(loc="upper left", borderaxespad=0.1, handlelength=2.6)
+    label = f"{name}: Brier {found.brier:.3f}, ECE {found.ece:.3f}"
+    axes.errorbar(x, y, yerr=spread, color=look.colour, capsize=2, elinewidth=0.9, label=label, **style)
 
 
-def draw_reliability(folders: Sequence[Path], settings: PairFigureSettings) -> Figure:
+def draw_panel(axes: Axes, seeds: Mapping[int, PairRewards], index: int, label: str, loss: str) -> None:
+    """One run's bins around the diagonal, by sigma(delta) and, after the separable loss, paler by sigma(delta / 2)."""
+    look = mark(index)
+    axes.plot([0, 1], [0, 1], color="#777777", linewidth=1.0, linestyle=(0, (4, 2)))
+    style: dict[str, Any] = {"marker": look.marker, "linestyle": look.line, "markersize": 5}
+    draw_bins(axes, assess_run(seeds), look, "σ(δ)", style)
+    if loss == "separable":
+        pale = style | {"markerfacecolor": "white", "alpha": 0.5, "linewidth": 1.0, "zorder": 1.9}
+        draw_bins(axes, assess_run(seeds, 0.5), look, "σ(δ/2)", pale)
+    axes.set(title=f"{label}\n{loss} loss" if loss else label)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.36), yticks=np.linspace(0, 1, 6))
+    axes.set(xlabel="predicted", ylabel="observed: a preferred")
+    axes.legend(loc="upper left", borderaxespad=0.1, handlelength=2.6, labelspacing=0.2)
+
+
+def draw_reliability(folders: Sequence[Path], settings: ReliabilityFigureSettings) -> Figure:
     """Predicted against observed preferences of held-out pairs, a panel a run.
 
     Args:
         folders: score folders `.../<run>/seed-<n>/` with the tasks of the suite `preference`.
-        settings: the runs in the order of the panels, their labels, scale and data.
+        settings: the runs in the order of the panels, their labels and losses, scale and data.
     """
-    found, absent = read_shown(folders, settings)
-    rows, columns = panel_grid(len(found))
-    aid = [
-        "On the diagonal a difference of rewards is a probability; a flatter curve is overconfident, a steeper one "
-        "underconfident. Ten bins of equal width, all seeds; bars: 95 % Wilson intervals that count a pair once. "
-        "Always saying 1/2 has a Brier score of 0.25.",
-        *absent,
-    ]
-    stamp, size = Stamp(settings.data, settings.scale), (3.3 * columns + 0.6, 2.9 * rows)
-    figure, grid = new_figure("Reliability of rewards on held-out preference pairs", stamp, size, rows, columns,
-                              aid=aid)  # fmt: skip
-    for index, (axes, (run, seeds)) in enumerate(zip(grid.flat, found.items(), strict=False)):
-        draw_panel(axes, assess_run(seeds), index, settings.label(run))
-    hide_rest(grid, len(found))
+    aid = (
+        "δ = r$_a$ − r$_b$. On the diagonal a prediction is a probability; a flatter curve is overconfident, a steeper "
+        "one underconfident. The contrastive loss makes σ(δ) the probability; the separable loss makes it σ(r) of the "
+        "preferred answer, which is σ(δ/2) where the rewards of a pair are centred on zero (pale, hollow marks). Ten "
+        "bins of equal width, all seeds; bars: 95 % Wilson intervals that count a pair once. Saying 1/2 has Brier 0.25."
+    )
+    title = "Reliability of rewards on held-out preference pairs"
+    figure, panels = new_pair_figure(title, folders, settings, (3.3, 3.1), aid)
+    for index, (axes, run, seeds) in enumerate(panels):
+        loss = settings.settings[run].dph if run in settings.settings else ""
+        draw_panel(axes, seeds, index, settings.label(run), loss)
     return figure

@@ -67,6 +67,12 @@ class PairFigureSettings(LabelledFigureSettings):
     )
 
 
+class ReliabilityFigureSettings(PairFigureSettings):
+    """Settings of the alignment runs, from which each run's loss is read: it says where the probability stands."""
+
+    settings: dict[str, RunFacts] = Field(default_factory=dict)
+
+
 class NoiseFigureSettings(FigureSettings):
     """Settings of the alignment runs, from which the loss, epsilon and flipped share of each frozen run are read."""
 

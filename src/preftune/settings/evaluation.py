@@ -12,9 +12,9 @@ class EvaluationOptions(Settings):
 
     tasks: tuple[str, ...] = Field(strict=False, description="tasks of config/tasks.yaml")
     limit: int | None = Field(description="questions a task (null: all of the prepared split)")
-    long: Literal["refuse", "truncate"] = Field(
+    long: Literal["refuse", "truncate", "skip"] = Field(
         default="refuse",
-        description="questions longer than the model's context; truncate: by the template's rule",
+        description="questions longer than the model's context: an error, cut by the template's rule, or left out (both counted)",
     )
     tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"

@@ -101,22 +101,18 @@ def count_extra(training: Records, system: Baseline) -> Measure | None:
         return trained
     if system.beside == "":
         return constant(trained, 0, "none")
+    whole = training.measure(system.run, "parameters")
     sft, sft_trained = (training.measure(SFT, key) for key in ("parameters", "trainable_parameters"))
-    if sft is None or sft_trained is None:
+    if whole is None or sft is None or sft_trained is None:
         return None
     is_adapter = sft_trained.value < sft.value
-    whole = training.measure(system.run, "parameters")
     if system.beside == "model":
         return trained if is_adapter else whole
     if system.beside == "reference":
         stored = sft_trained if is_adapter else sft
         return constant(trained, stored.value, "parameters of the reference: the SFT model, or its adapter")
     says = "parameters beyond those of the SFT model"
-    return (
-        combine([whole, constant(whole, sft.value, says)], lambda pair: pair[0] - pair[1], says)
-        if whole
-        else None
-    )
+    return combine([whole, constant(whole, sft.value, says)], lambda pair: pair[0] - pair[1], says)
 
 
 def constant(like: Measure, value: float, aggregation: str) -> Measure:
@@ -150,7 +146,7 @@ def tabulate_frozen_grid(sheet: Sheet, sources: Sources, settings: AlignmentTabl
 
 
 def frozen_grid(settings: AlignmentTableSettings) -> dict[tuple[str, str, float], str]:
-    """The first run of the registry that trains each head alone, on pairs as they are: by pooler, loss and smoothing."""
+    """By pooler, loss and label smoothing the registry's first run that trains this head alone, on unflipped pairs."""
     grid: dict[tuple[str, str, float], str] = {}
     for run, facts in frozen_runs(settings.runs, settings.settings).items():
         if facts.flipped == 0:

@@ -39,8 +39,8 @@ NOTES = {
     "of the generator, the implicit reward needs policy and reference. An aligned policy stands in the SFT model's place "
     "and adds its head to it; where SFT is a LoRA adapter, all share the base model, so a reward model of its own adds an "
     "adapter with a head, and the reference an adapter. A pair counts each time that it is seen. Computed once, before "
-    "the training, is the SFT model's pass over the pairs: states for heads on the frozen model, log-probabilities for "
-    "DPO. All runs share it.",
+    "the training, is the SFT model's pass over the pairs (wall time of the step, loading included): states for heads on "
+    "the frozen model, log-probabilities for DPO. All runs share it.",
     "alignment_cost": "KL(SFT || run) over held-out answers; length, repetition and ended answers of greedy decoding. "
     "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
     "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "

@@ -66,7 +66,7 @@ def fit_to_context(
         if excess > 0 and long == "refuse":
             raise PreftuneError(
                 f"example {tree.name} has {tree.longest} tokens but the context holds {context}: shorten or drop it, or set "
-                "long: truncate."
+                "long: truncate or long: skip."
             )
         if excess >= len(tree.prompt):
             raise PreftuneError(

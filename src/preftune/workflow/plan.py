@@ -64,7 +64,7 @@ class Plan(LanguageJobs, CaptioningJobs):
     @cached_property
     def run_facts(self) -> dict[str, dict[str, Any]]:
         """What tables and figures read of the settings of each alignment run."""
-        keys = ("dph", "pooler", "label_smoothing", "freeze", "flipped")
+        keys = ("dph", "policy", "pooler", "label_smoothing", "freeze", "flipped")
         runs = [run.name for run in self.runs("dph", "alignment")]
         return {name: {key: self.settings(name)[key] for key in keys} for name in runs}
 
@@ -72,7 +72,9 @@ class Plan(LanguageJobs, CaptioningJobs):
     def mix_tasks(self) -> list[str]:
         """Tasks on whose data sets alignment trains."""
         trained = set(self.mix_datasets("preference_mix"))
-        return [name for name, task in self.tasks.items() if task["dataset"] in trained]
+        return [
+            name for name, task in self.tasks.items() if {task["dataset"], task.get("derived_from")} & trained
+        ]
 
     def curves(self, paper: str) -> list[Run]:
         """Runs whose training curves are drawn: of the DPH paper's many those whose cost is measured."""
@@ -91,7 +93,7 @@ class Plan(LanguageJobs, CaptioningJobs):
             default = self.config.context_peft.captioning.encoder
             others = [name for name in self.encoders if name != default]
             settings["encoders"] = dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
-        if rule in ("plot_label_noise", "plot_margins"):
+        if rule in ("plot_label_noise", "plot_margins", "plot_reliability"):
             settings["settings"] = self.run_facts
         if rule == "plot_alignment_cost":
             settings["mix_tasks"] = self.mix_tasks

@@ -104,6 +104,11 @@ class Targets:
             for seed in run.seeds
         ]
 
+    def references(self) -> list[str]:
+        """What the SFT model of each seed says of the pairs."""
+        run = self.plan.reference_run
+        return [f"{self.results}/dph/reference/{run.name}/seed-{seed}" for seed in run.seeds]
+
     def models(self, paper: str) -> list[str]:
         """Model folders of every trained run of a paper."""
         runs = self.plan.runs(paper, "sft", "alignment", "captioning")

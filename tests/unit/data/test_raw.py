@@ -13,7 +13,7 @@ import yaml
 
 from preftune.data import raw
 from preftune.data.schemas import SCHEMAS
-from preftune.data.tasks.registry import read_tasks
+from preftune.data.tasks.registry import TASKS_FILE, read_tasks
 from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
 
@@ -123,6 +123,22 @@ def test_no_file_and_an_unknown_data_set_are_errors(tmp_path):
         raw.find_source("glue-kola")
 
 
+def test_held_out_training_rows_of_mnli_are_a_split_of_their_own(tmp_path):
+    """Neither official nor expected: a folder without that file has the hub's splits alone."""
+    source = raw.find_source("glue-mnli")
+    row = {"premise": "P", "hypothesis": "H", "label": 0, "idx": 0}
+    for split in ("train", "validation_matched"):
+        write_rows(tmp_path / f"glue/mnli/{split}.jsonl.gz", [row])
+    assert set(raw.find_files(source, tmp_path)) == {"train", "validation_matched"}
+    write_rows(tmp_path / "glue/mnli/validation.jsonl.gz", [row])
+    files = raw.find_files(source, tmp_path)
+    prepared, _ = raw.prepare(source, files, None, None, 0, official=False)
+    task = read_tasks()["mnli-validation"]
+    assert len(task.questions(prepared[task.split])) == 1
+    entry = yaml.safe_load(raw.DATASETS_FILE.read_text())["glue-mnli"]
+    assert "validation" not in entry["counts"] | entry["sources"]["hub"]["splits"]
+
+
 def test_official_counts_are_checked_for_hub_data_only(tmp_path):
     files = {"train": write_rows(tmp_path / "train.jsonl", ROWS)}
     with pytest.raises(PreftuneError, match="12 rows where 8551 are expected"):
@@ -197,17 +213,83 @@ def test_other_encodings_of_the_same_rows(tmp_path):
     path = write_rows(tmp_path / "b.jsonl", [{"passage": "P", "question": "q", "answer": True}])
     assert raw.read_split(boolq, "train", path)[0]["label"] == 1
     feedback = raw.find_source("ultrafeedback")
-    talk = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}]
-    path = write_rows(tmp_path / "u.jsonl", [{"prompt": "Q", "chosen": talk, "rejected": "bad"}])
+    path = write_rows(tmp_path / "u.jsonl", [{"prompt": "Q", "chosen": talk("good"), "rejected": "bad"}])
     assert raw.read_split(feedback, "train", path)[0] == {
         "document": "train-0",
         "prompt": "Q",
         "chosen": "good",
         "rejected": "bad",
+        "opening": [],
     }
+
+
+def talk(answer, prompt="Q", role="assistant", earlier=()):
+    return [*earlier, {"role": "user", "content": prompt}, {"role": role, "content": answer}]
+
+
+EARLIER = [{"role": "system", "content": "Be brief."}, *talk("A0", "Q0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        (
+            "ultrafeedback",
+            {"prompt": "Q\n", "chosen": talk("a", earlier=EARLIER), "rejected": talk("b", earlier=EARLIER)},
+        ),
+        (
+            "ultrafeedback",
+            {"prompt": [*EARLIER, {"role": "user", "content": "Q\n"}], "chosen": "a", "rejected": "b"},
+        ),
+        (
+            "orca-dpo-pairs",
+            {"system": EARLIER[0]["content"], "question": "Q\n", "chosen": "a", "rejected": "b"},
+        ),
+    ],
+)
+def test_what_stands_before_the_prompt_of_a_pair_is_asked_too(tmp_path, name, row):
+    source = raw.find_source(name)
+    files = {split: write_rows(tmp_path / f"{split}.jsonl", [row]) for split in ("train", "validation")}
+    prepared, _ = raw.prepare(source, files, None, None, 0, official=False)
+    question = read_tasks()[name].question(prepared["validation"][0], 0)
+    opening = EARLIER if name == "ultrafeedback" else EARLIER[:1]
+    assert question.messages == [*opening, {"role": "user", "content": "Q\n"}]
+    assert question.candidates[question.gold] == "a"
+
+
+def test_an_empty_system_message_is_none(tmp_path):
     orca = raw.find_source("orca-dpo-pairs")
     path = write_rows(tmp_path / "o.jsonl", [{"system": "", "question": "Q", "chosen": "a", "rejected": "b"}])
-    assert raw.read_split(orca, "train", path)[0]["prompt"] == "Q"
+    (row,) = raw.read_split(orca, "train", path)
+    assert [m["role"] for m in read_tasks()["orca-dpo-pairs"].question(row, 0).messages] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rejected": talk("b", "R")}, "no shared prompt: its conversations open with different messages"),
+        (
+            {"rejected": talk("b", earlier=EARLIER)},
+            "no shared prompt: its conversations open with different messages",
+        ),
+        ({"prompt": "R"}, "no shared prompt: its answers do not open with the column prompt"),
+        ({"chosen": talk("a")[1:], "rejected": talk("b")[1:]}, "the conversation has no message"),
+        ({"prompt": talk("a", "R")[:1]}, "its conversations open with different messages"),
+        ({"chosen": talk("a", "R"), "rejected": "b"}, "do not open with the column prompt"),
+        (
+            {"rejected": talk("b", role="user")},
+            "an answer is of the role user, not of the assistant",
+        ),
+        ({"rejected": []}, "the conversation has no message"),
+    ],
+)
+def test_a_pair_without_a_shared_prompt_is_named(tmp_path, change, message):
+    good = {"prompt": "Q", "chosen": talk("a"), "rejected": talk("b")}
+    path = write_rows(tmp_path / "train.jsonl", [good, good | change])
+    with pytest.raises(PreftuneError, match=f"row 2: .*{message}"):
+        raw.read_split(raw.find_source("ultrafeedback"), "train", path)
+    path = write_rows(tmp_path / "good.jsonl", [good, good])
+    assert len(raw.read_split(raw.find_source("ultrafeedback"), "train", path)) == 2
 
 
 def test_the_registry_names_known_schemas_and_every_task_has_its_split():
@@ -217,6 +299,8 @@ def test_the_registry_names_known_schemas_and_every_task_has_its_split():
         entry = registry[task.dataset]
         assert task.split in entry["sources"]["files"] | entry.get("held_out", {}), task.name
         assert "train" in entry["sources"]["files"] or not task.mixes
+    for row in yaml.safe_load(TASKS_FILE.read_text()).values():
+        assert row.get("derived_from", row["dataset"]) in registry
 
 
 @pytest.mark.parametrize("name", sorted(yaml.safe_load(raw.DATASETS_FILE.read_text())))

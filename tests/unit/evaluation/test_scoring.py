@@ -51,8 +51,9 @@ def make_questions() -> list[Question]:
 def test_table_against_the_plain_model(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
-    trees, cut = encode_questions(model, questions)
-    assert cut == 0
+    found = encode_questions(model, questions)
+    trees = found.trees
+    assert (found.questions, found.truncated, found.skipped) == (questions, 0, 0)
     scored = score_questions(model, questions, trees, states=True)
     table = scored.table
     assert list(table.columns) == COLUMNS
@@ -80,7 +81,7 @@ def test_table_against_the_plain_model(base: Path) -> None:
 def test_batch_size_changes_nothing(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
-    trees, _ = encode_questions(model, questions)
+    trees = encode_questions(model, questions).trees
     one, many = (score_questions(model, questions, trees, tokens).table for tokens in (1, 10_000))
     columns = ["log_probability", "end_log_probability", "reward"]
     assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
@@ -88,7 +89,7 @@ def test_batch_size_changes_nothing(base: Path) -> None:
 
 def test_without_a_head_the_reward_is_missing(base: Path) -> None:
     model, questions = make_model(base, head=False), make_questions()
-    trees, _ = encode_questions(model, questions)
+    trees = encode_questions(model, questions).trees
     scored = score_questions(model, questions, trees)
     assert scored.table["reward"].isna().all() and scored.states is None
 
@@ -107,9 +108,10 @@ def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) 
     with pytest.raises(PreftuneError, match=r"example long has .* tokens but the context holds 512"):
         encode_questions(model, [question])
     questions = [question, make_questions()[0]]
-    trees, cut = encode_questions(model, questions, "truncate")
-    table = score_questions(model, questions, trees).table
-    assert cut == 1 and len(table) == 4
+    found = encode_questions(model, questions, "truncate")
+    table = score_questions(model, found.questions, found.trees).table
+    assert (found.questions, found.truncated, found.skipped) == (questions, 1, 0)
+    assert len(table) == 4
     prompt = encode_prompt(model.tokenizer, question.messages)
     longest = encode_completion(model.tokenizer, "the blue ball")
     kept = prompt[-(512 - len(longest)) :]
@@ -119,6 +121,23 @@ def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) 
             logps = model.causal_lm(ids).logits.log_softmax(-1)[0]
         expected = sum(logps[t - 1, ids[0, t]].item() for t in range(len(kept), ids.shape[1] - 1))
         assert table["log_probability"][place] == pytest.approx(expected, abs=1e-3)
+
+
+def test_long_questions_are_left_out(base: Path) -> None:
+    """Neither a long prompt nor a long answer ends the evaluation; the others are scored as they are without them."""
+    model, questions = make_model(base), make_questions()
+    text = "the red cup is on the table " * 120
+    prompt = Question("long prompt", "t", [{"role": "user", "content": text}], ["yes", "no"], 1)
+    answer = Question("long answer", "t", [{"role": "user", "content": "?"}], ["yes", text], 1)
+    with pytest.raises(PreftuneError, match=r"example long answer: an answer of .* tokens leaves no room"):
+        encode_questions(model, [answer], "truncate")
+    found = encode_questions(model, [prompt, *questions[:2], answer, *questions[2:]], "skip")
+    assert (found.questions, found.truncated, found.skipped) == (questions, 0, 2)
+    table = score_questions(model, found.questions, found.trees).table
+    alone = score_questions(model, questions, encode_questions(model, questions).trees).table
+    assert table.equals(alone)
+    with pytest.raises(PreftuneError, match="no question of t fits into the model's context of 512 tokens"):
+        encode_questions(model, [prompt, answer], "skip")
 
 
 def test_questions_come_from_the_tasks_split(tmp_path: Path) -> None:

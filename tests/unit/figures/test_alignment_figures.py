@@ -18,7 +18,7 @@ from preftune.figures.settings import (
     CostFigureSettings,
     DriftFigureSettings,
     NoiseFigureSettings,
-    PairFigureSettings,
+    ReliabilityFigureSettings,
     System,
 )
 from preftune.tables.scores import ScoreStore
@@ -92,22 +92,50 @@ def test_rewards_drawn_from_their_own_model_are_calibrated(tmp_path: Path) -> No
     assert len(found.bins) == 10
 
 
+def test_centred_separable_rewards_are_calibrated_at_half_the_difference(tmp_path: Path) -> None:
+    """r_a = -r_b, and labels drawn with probability sigma(r_a) = sigma(delta / 2), where the separable loss puts it."""
+    generator = np.random.default_rng(1)
+    first = generator.normal(0, 1.5, 4000)
+    chance = 1 / (1 + np.exp(-first))
+    gold = (generator.random(4000) >= chance).astype(int)
+    write_pairs(tmp_path, "dph-only", 0, np.stack([first, -first], axis=1).tolist(), gold.tolist())
+    seeds = read_pair_rewards(ScoreStore([tmp_path]), "dph-only")
+    half, whole = assess_run(seeds, 0.5), assess_run(seeds)
+    assert half.ece < 0.03 and whole.ece > 0.08
+    assert (
+        half.brier == pytest.approx(float(np.mean(chance * (1 - chance))), abs=0.01)
+        and half.brier < whole.brier
+    )
+    facts = {"policy": "none", "pooler": "bert", "label_smoothing": 0.1, "freeze": "none"}
+    for loss, names in (("separable", ["σ(δ)", "σ(δ/2)"]), ("contrastive", ["σ(δ)"])):
+        known = {"dph-only": {**facts, "dph": loss}}
+        settings = ReliabilityFigureSettings.model_validate(
+            {**STAMP, "shown": ["dph-only"], "settings": known}
+        )
+        (axes,) = draw_reliability([tmp_path], settings).axes
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert [label.split(":")[0] for label in labels] == names
+        assert labels[-1].endswith(f"ECE {(half if loss == 'separable' else whole).ece:.3f}")
+        assert axes.get_title() == f"dph-only\n{loss} loss"
+
+
 def test_panels_are_those_of_runs_with_rewards(tmp_path: Path) -> None:
     write_pairs(tmp_path, "dph-only", 0, [[2.0, 1.0], [0.5, 1.5]], [0, 1])
-    settings = PairFigureSettings.model_validate(
+    settings = ReliabilityFigureSettings.model_validate(
         {**STAMP, "shown": ["dph-joint", "dph-only"], "labels": {"dph-joint": "joint"}}
     )
     for figure in (draw_reward_distributions([tmp_path], settings), draw_reliability([tmp_path], settings)):
         (axes,) = figure.axes
         assert axes.get_title().startswith("dph-only")
         assert "Not run at this scale: joint." in figure.texts[1].get_text()
-    assert axes.get_legend().get_texts()[0].get_text().startswith("Brier 0.")
+    assert axes.get_legend().get_texts()[0].get_text().startswith("σ(δ): Brier 0.")
 
 
 FACTS = {
-    "frozen-sep-eps010": {"flipped": 0.0},
+    "dph-frozen": {},
     "noise-sep-eps010-flip020": {"flipped": 0.2},
     "noise-sep-eps010-flip040": {"flipped": 0.4},
+    "frozen-bert-sep-eps010": {},
     "frozen-sep-eps000": {"label_smoothing": 0.0},
     "frozen-identity-sep-eps010": {"pooler": "identity"},
     "dph-joint": {"freeze": "none", "flipped": 0.2},
@@ -115,13 +143,13 @@ FACTS = {
 
 
 def noise_settings() -> NoiseFigureSettings:
-    base = {"dph": "separable", "pooler": "bert", "label_smoothing": 0.1, "freeze": "model"}
+    base = {"dph": "separable", "policy": "none", "pooler": "bert", "label_smoothing": 0.1, "freeze": "model"}
     facts = {run: {**base, **own} for run, own in FACTS.items()}
     return NoiseFigureSettings.model_validate({**STAMP, "runs": list(FACTS), "settings": facts})
 
 
 def test_noise_curves_join_runs_of_one_head() -> None:
-    """The unflipped end of a curve is the frozen run with the same pooler, loss and epsilon."""
+    """A curve's unflipped end is the first frozen run with its pooler, loss and epsilon, whatever its name."""
     first, second, third = list(FACTS)[:3]
     assert noise_curves(noise_settings()) == {("separable", 0.1): {0.0: first, 0.2: second, 0.4: third}}
 

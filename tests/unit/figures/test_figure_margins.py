@@ -36,7 +36,14 @@ def facts(
     dph: str, epsilon: float, freeze: str, flipped: float = 0.0, pooler: str = "swiglu_bert"
 ) -> RunFacts:
     return RunFacts.model_validate(
-        {"dph": dph, "label_smoothing": epsilon, "freeze": freeze, "flipped": flipped, "pooler": pooler}
+        {
+            "dph": dph,
+            "policy": "none",
+            "label_smoothing": epsilon,
+            "freeze": freeze,
+            "flipped": flipped,
+            "pooler": pooler,
+        }
     )
 
 

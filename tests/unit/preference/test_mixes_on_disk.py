@@ -61,7 +61,9 @@ def test_a_mix_of_another_tokenizer_is_refused(base: Path) -> None:
     model = make_model(base)
     (pair,) = make_pairs(model.tokenizer, 1)
     foreign = Tree("foreign", pair.prompt, ([*pair.branches[0][:-1], 512, 2], pair.branches[1]))
-    with pytest.raises(PreftuneError, match="512 of a pass with example foreign is beyond the model's 512 words"):
+    with pytest.raises(
+        PreftuneError, match="512 of a pass with example foreign is beyond the model's 512 words"
+    ):
         model([foreign])
 
 

@@ -130,10 +130,10 @@ def write_random_pairs(
     return write_questions(root, run, seed, "ultrafeedback", "preference", ("x", "y"), gold.tolist(), scores)
 
 
-def write_record(root: Path, run: str, seed: int, **facts: float) -> Path:
-    """The record of a training that states some facts."""
+def write_record(root: Path, run: str, seed: int, wall_seconds: float | None = None, **facts: float) -> Path:
+    """The record of a step that took some time and states some facts."""
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.json"
-    path.write_text(json.dumps({"rule": "train_alignment", "facts": facts}))
+    path.write_text(json.dumps({"facts": facts, "time": {"wall_seconds": wall_seconds}}))
     return path

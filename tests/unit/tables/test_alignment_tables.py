@@ -12,7 +12,7 @@ from preftune.data.tasks.squad_v2 import UNANSWERABLE
 from preftune.errors import PreftuneError
 from preftune.tables.alignment import ALIGNMENT_TABLES, alignment_records
 from preftune.tables.averages import own_scores
-from preftune.tables.cells import NOT_RUN, TABLES, CellRecord, read_cells
+from preftune.tables.cells import NOT_RUN, CellRecord, read_cells
 from preftune.tables.claims import judge_claims, read_claims
 from preftune.tables.render import render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
@@ -48,10 +48,6 @@ def drift_items(kl: float, length: float) -> dict[str, dict[str, list[float]]]:
             "ended": [1, 1, 0],
         },
     }
-
-
-def test_tables_are_registered() -> None:
-    assert set(ALIGNMENT_TABLES) < set(TABLES["dph"])
 
 
 def test_each_score_gives_its_own_answer(tmp_path: Path) -> None:
@@ -115,86 +111,112 @@ def test_implicit_claims_compare_two_scores_of_one_checkpoint(tmp_path: Path) ->
     assert found["dpo-alone-harms-multi-step"].verdict.startswith("not testable at this scale: dpo-only, sft")
 
 
-def test_baselines_state_quality_and_cost(tmp_path: Path) -> None:
-    """SFT of 100 parameters: a head of 7, a frozen head of 5, a reward model of 110, a reference of 100."""
-    models = tmp_path / "models"
-    records = [
-        write_record(
-            models, "sft", 0, parameters=100, trainable_parameters=20, training_seconds=50, steps=60
-        ),
-        write_record(
-            models, "dph-joint", 0, parameters=107, trainable_parameters=27, training_seconds=9, steps=20
-        ),
-        write_record(
-            models, "dph-joint", 1, parameters=107, trainable_parameters=27, training_seconds=11, steps=20
-        ),
-        write_record(models, "dph-frozen", 0, trainable_parameters=5, training_seconds=1.5, steps=40),
-        write_record(
-            models, "bradley-terry", 0, parameters=110, trainable_parameters=30, training_seconds=8, steps=20
-        ),
-        write_record(
-            models, "dpo-only", 0, parameters=100, trainable_parameters=20, training_seconds=8, steps=20
-        ),
-        write_record(
-            models, "sft-chosen", 0, parameters=100, trainable_parameters=20, training_seconds=8, steps=20
-        ),
-    ]
+FACTS = {  # of runs whose baselines are measured: what decides whether the SFT model reads the pairs before
+    "dph-joint": {"dph": "separable", "policy": "dpo", "freeze": "none"},
+    "dpo-only": {"dph": "none", "policy": "dpo", "freeze": "none"},
+    "dph-frozen": {"dph": "separable", "policy": "none", "freeze": "model"},
+    "bradley-terry": {"dph": "contrastive", "policy": "none", "freeze": "none"},
+    "sft-chosen": {"dph": "none", "policy": "sft", "freeze": "none"},
+}
+
+
+def write_trainings(root: Path, adapter: bool) -> tuple[list[Path], AlignmentTableSettings]:
+    """An SFT model of 100 parameters, 20 of them an adapter, and runs from it with heads of 7, 5 and 10 parameters."""
+    counts = {  # parameters of the model with its head, and of head and adapter
+        "sft": (100, 20), "dph-joint": (107, 27), "dph-frozen": (105, 5), "bradley-terry": (110, 30),
+        "dpo-only": (100, 20), "sft-chosen": (100, 20),
+    }  # fmt: skip
+    records = []
+    for run, (whole, trained) in counts.items():
+        for seed in (0, 1) if run == "dph-joint" else (0,):
+            frozen = run == "dph-frozen"
+            counted = {"trainable_parameters": trained if adapter or frozen else whole}
+            counted |= {} if frozen else {"parameters": whole}
+            counted |= {"training_seconds": 9 + 2 * seed, "steps": 20, "examples": 640 if frozen else 80}
+            records.append(write_record(root, run, seed, **counted))
+    facts = {run: {**own, "pooler": "bert", "label_smoothing": 0.1} for run, own in FACTS.items()}
+    return records, settings(*counts, settings=facts)
+
+
+@pytest.mark.parametrize(("adapter", "reward_model", "reference"), [(True, 30, 20), (False, 110, 100)])
+def test_baselines_state_what_inference_needs(
+    tmp_path: Path, adapter: bool, reward_model: int, reference: int
+) -> None:
+    """A second model beside SFT is a whole one, or an adapter (and its head) where SFT is one and shares its base."""
+    records, given = write_trainings(tmp_path, adapter)
+    found = cells("baselines", Sources.read(given.runs, records=records), given)
+    columns = "parameters beside the SFT model", "forward passes a candidate"
+    extra, passes = (
+        {row: cell.value for (row, name), cell in found.items() if name == column} for column in columns
+    )
+    assert extra == {
+        "dph-joint (reward)": 7, "dph-only (reward)": None, "dph-frozen (reward)": 5, "linear-probe (reward)": None,
+        "bradley-terry (reward)": reward_model, "dpo-only (implicit)": reference, "sft-chosen (log)": 0,
+    }  # fmt: skip
+    assert [passes[row] for row in extra] == [1, None, 1, None, 2, 2, 1]
+
+
+def test_baselines_state_quality_data_and_time(tmp_path: Path) -> None:
+    """The SFT model's pass over the pairs took 4 seconds: a cost of DPO and of heads on states, not of the others."""
+    records, given = write_trainings(tmp_path / "models", True)
     right = {"log": [YES, NO], "reward": [YES, YES], "implicit": [NO, NO]}
     for run in ("dph-joint", "dpo-only"):
         write_binary(tmp_path / "scores", run, 0, "ultrafeedback", "preference", right)
-    given = settings("sft", "dph-joint", "dph-frozen", "bradley-terry", "dpo-only", "sft-chosen")
-    sources = Sources.read(given.runs, [tmp_path / "scores"], records=records)
+    reference = write_record(tmp_path / "reference", "sft", 0, wall_seconds=4)
+    sources = Sources.read(given.runs, [tmp_path / "scores"], records=records, references=[reference])
     found = cells("baselines", sources, given)
-    extra = {
-        row: cell.value
-        for (row, column), cell in found.items()
-        if column == "parameters beside the SFT model"
-    }
-    assert extra == {
-        "dph-joint (reward)": 7, "dph-only (reward)": None, "dph-frozen (reward)": 5, "linear-probe (reward)": None,
-        "bradley-terry (reward)": 110, "dpo-only (implicit)": 100, "sft-chosen (log)": 0,
+    once = {row: cell.value for (row, column), cell in found.items() if column == "computed once (s)"}
+    assert once == {
+        "dph-joint (reward)": 4, "dph-only (reward)": None, "dph-frozen (reward)": 4, "linear-probe (reward)": None,
+        "bradley-terry (reward)": 0, "dpo-only (implicit)": 4, "sft-chosen (log)": 0,
     }  # fmt: skip
-    passes = {
-        row: cell.value for (row, column), cell in found.items() if column == "forward passes a candidate"
-    }
-    assert (
-        passes["dph-joint (reward)"],
-        passes["bradley-terry (reward)"],
-        passes["dpo-only (implicit)"],
-    ) == (1, 2, 2)
+    assert found["dph-joint (reward)", "computed once (s)"].score_files == (reference.as_posix(),)
     time = found["dph-joint (reward)", "training time (s)"]
     assert (time.value, time.n_seeds, time.interval) == (10, 2, None)
+    assert found["dph-joint (reward)", "pairs seen"].value == 80
+    assert found["dph-frozen (reward)", "pairs seen"].value == 640
     assert found["dph-joint (reward)", "held-out pairs"].value == 100
     assert found["dpo-only (implicit)", "held-out pairs"].value == 0
     assert found["linear-probe (reward)", "trained parameters"].verdict == NOT_RUN
-    assert "n of a cell: 2 items; seeds: 1." in render_markdown("baselines", list(found.values()), DEMO)
+    text = render_markdown("baselines", list(found.values()), DEMO)
+    assert "n of a cell: 2 items; seeds: 1." in text
+    assert "The systems saw different numbers of pairs, 80 to 640" in text
+    equal = [cell for (row, _), cell in found.items() if row != "dph-frozen (reward)"]
+    assert "different numbers of pairs" not in render_markdown("baselines", equal, DEMO)
+    alone = cells("baselines", Sources.read(given.runs, records=records), given)
+    assert alone["dpo-only (implicit)", "computed once (s)"].verdict == NOT_RUN
+    assert alone["sft-chosen (log)", "computed once (s)"].value == 0
 
 
-def test_frozen_grid_places_runs_by_their_settings(tmp_path: Path) -> None:
-    facts = {"freeze": "model", "training": {"steps": 4}}
-    runs: dict[str, dict[str, Any]] = {
-        "frozen-identity-sep-eps000": {"pooler": "identity", "dph": "separable", "label_smoothing": 0},
+def test_frozen_grid_takes_the_first_run_with_the_settings_whatever_its_name(tmp_path: Path) -> None:
+    facts = {"freeze": "model", "policy": "none", "training": {"steps": 4}}
+    own: dict[str, dict[str, Any]] = {
+        "dph-joint": {"pooler": "bert", "dph": "contrastive", "label_smoothing": 0.2, "freeze": "none"},
+        "dph-frozen": {"pooler": "bert", "dph": "contrastive", "label_smoothing": 0.1},
+        "linear-probe": {"pooler": "identity", "dph": "separable", "label_smoothing": 0},
         "frozen-identity-sep-eps010": {"pooler": "identity", "dph": "separable", "label_smoothing": 0.1},
         "frozen-bert-con-eps010": {"pooler": "bert", "dph": "contrastive", "label_smoothing": 0.1},
         "noise-sep-eps010-flip030": {
-            "pooler": "bert",
-            "dph": "separable",
-            "label_smoothing": 0.1,
-            "flipped": 0.3,
+            "pooler": "bert", "dph": "separable", "label_smoothing": 0.1, "flipped": 0.3
         },
-    }
-    for run, right in zip(runs, ([YES] * 4, [YES, YES, YES, NO], [YES, NO, NO, NO]), strict=False):
+    }  # fmt: skip
+    right = {
+        "dph-frozen": [YES, NO, NO, NO], "linear-probe": [YES] * 4, "frozen-identity-sep-eps010": [YES, YES, YES, NO],
+        "frozen-bert-con-eps010": [NO] * 4,
+    }  # fmt: skip
+    for run, answers in right.items():
         for seed in (0, 1):
-            write_binary(tmp_path, run, seed, "ultrafeedback", "preference", {"log": right, "reward": right})
-    given = settings(*runs, settings={run: {**facts, **own} for run, own in runs.items()})
+            scores = {"log": answers, "reward": answers}
+            write_binary(tmp_path, run, seed, "ultrafeedback", "preference", scores)
+    given = settings(*own, settings={run: facts | changes for run, changes in own.items()})
     found = cells("frozen_grid", Sources.read(given.runs, [tmp_path]), given)
-    pairs = {key: cell.value for key, cell in found.items() if key[1].startswith("pairs")}
-    assert pairs == {
-        ("identity, separable", "pairs, ε = 0"): 100,
-        ("identity, separable", "pairs, ε = 0.1"): 75,
-        ("bert, contrastive", "pairs, ε = 0"): None,
-        ("bert, contrastive", "pairs, ε = 0.1"): 25,
-    }
+    pairs = [(*key, cell.value) for key, cell in found.items() if key[1].startswith("pairs")]
+    assert pairs == [
+        ("identity, separable", "pairs, ε = 0", 100),
+        ("identity, separable", "pairs, ε = 0.1", 75),
+        ("bert, contrastive", "pairs, ε = 0", None),
+        ("bert, contrastive", "pairs, ε = 0.1", 25),
+    ]
     assert found["bert, contrastive", "choice, ε = 0.1"].verdict == NOT_RUN
     assert found["bert, contrastive", "pairs, ε = 0.1"].n_seeds == 2
 

@@ -88,12 +88,12 @@ def test_glue_metrics_are_those_of_the_registry(tmp_path: Path) -> None:
 
 
 def test_a_constant_prediction_is_said_to_be_undefined(tmp_path: Path) -> None:
-    path = write_task(tmp_path, "base", 0, "stsb", [True, False] * 6)
+    path = write_task(tmp_path, "sft", 0, "stsb", [True, False] * 6)
     record = json.loads(path.read_text())
     record["metrics"]["log"] = {"pearson": None, "spearman": None}
     path.write_text(json.dumps(record))
     path.with_suffix(".parquet").unlink()
-    cell = table("glue", tmp_path)["Ours (Vocab)", "STS-B P"]
+    cell = table("glue", tmp_path)["Ours (SFT)", "STS-B P"]
     assert (cell.value, cell.interval) == (0, None)
     assert "undefined" in cell.aggregation
 

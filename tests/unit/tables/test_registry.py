@@ -76,7 +76,9 @@ def test_published_parameter_counts_are_the_closed_form() -> None:
 def test_the_dpo_row_is_the_log_score_of_the_joint_run() -> None:
     assert {(c.run, c.score) for c in CELLS if c.row == "Ours (DPO)"} == {("dph-joint", "log")}
     assert {(c.run, c.score) for c in CELLS if c.row == "Ours (DPH)"} == {("dph-joint", "reward")}
-    assert {(c.run, c.score) for c in CELLS if c.row == "Ours (Vocab)"} == {("base", "log")}
+    vocabulary = [cell for cell in CELLS if cell.row == "Ours (Vocab)"]
+    for runs, expected in ((["base", "vocab", "sft"], "vocab"), (["base", "sft"], "base")):
+        assert {(cell.of(runs).run, cell.score) for cell in vocabulary} == {(expected, "log")}
     assert {(c.run, c.score) for c in CELLS if c.row == "Ours (implicit)"} == {("dph-joint", "implicit")}
 
 

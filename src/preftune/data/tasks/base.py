@@ -72,7 +72,7 @@ class Task(ABC):
         return Question(
             document=self.document(row, index),
             task=self.name,
-            messages=[{"role": "user", "content": prompt}],
+            messages=[*self.opening(row), {"role": "user", "content": prompt}],
             candidates=candidates,
             gold=gold,
             gold_value=self.gold_value(row),
@@ -104,6 +104,10 @@ class Task(ABC):
     @abstractmethod
     def prompt(self, row: Row) -> str:
         """Return the user message."""
+
+    def opening(self, row: Row) -> list[dict[str, str]]:
+        """Return the messages before it."""
+        return []
 
     def candidates(self, row: Row) -> list[str]:
         """Return the candidate answers, in the order of the labels."""

@@ -7,10 +7,15 @@ from preftune.data.tasks.base import Row, ShuffledTask
 
 @dataclass(frozen=True)
 class Pairs(ShuffledTask):
-    """Columns prompt, chosen, rejected; scored on held-out pairs, where the preferred answer is the gold one."""
+    """Columns prompt, chosen, rejected and, where messages stand before the prompt, opening; scored on held-out pairs, where
+    the preferred answer is the gold one.
+    """
 
     def prompt(self, row: Row) -> str:
         return str(row["prompt"])
+
+    def opening(self, row: Row) -> list[dict[str, str]]:
+        return list(row.get("opening", []))
 
     def answers(self, row: Row) -> list[str]:
         return [row["chosen"], row["rejected"]]

@@ -1,0 +1,29 @@
+"""Names that are written down twice, so that tables and workflow load no torch: both places must say the same."""
+
+from typing import get_args
+
+from preftune.evaluation import metrics
+from preftune.figures.settings import System
+from preftune.preference import gradients
+from preftune.tables import averages, cells, probes, scores
+from preftune.tables.alignment import ALIGNMENT_TABLES
+from preftune.tables.render import TITLES
+from preftune.workflow import targets
+
+
+def test_parts_are_those_whose_gradients_are_measured() -> None:
+    assert probes.PARTS == gradients.PARTS
+
+
+def test_scores_are_those_of_the_evaluation() -> None:
+    names = metrics.SCORES
+    assert names == averages.SCORES
+    assert sorted(filter(None, cells.SCORES)) == sorted(names)
+    assert sorted(get_args(System.model_fields["score"].annotation)) == sorted(names)
+    assert set(scores.POINTS) == {*names, "log_sum"}
+
+
+def test_tables_are_those_that_the_workflow_makes() -> None:
+    assert tuple(ALIGNMENT_TABLES) == targets.ALIGNMENT_TABLES
+    assert {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()} == targets.TABLES
+    assert set(TITLES) == {table for tables in cells.TABLES.values() for table in tables}
