@@ -173,6 +173,13 @@ def test_lora_in_bfloat16_has_an_fp32_adapter_on_bfloat16_weights(
     adapter: bool, folders: dict[str, Path]
 ) -> None:
     checkpoint = folders["llama-adapter" if adapter else "llama"]
-    model, _ = start_policy(checkpoint, None, "lora", None, 0, "cpu", torch.bfloat16)
+    base = None if adapter else checkpoint
+    model, _ = start_policy(checkpoint, base, "lora", None, 0, "cpu", torch.bfloat16)
     kinds = {(parameter.requires_grad, parameter.dtype) for parameter in model.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_an_adapter_that_will_be_merged_sits_on_fp32_weights(folders: dict[str, Path]) -> None:
+    """bfloat16 would swallow most of a small update when it is added into the weights."""
+    model, _ = start_policy(folders["llama"], folders["gpt2"], "lora", None, 0, "cpu", torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
