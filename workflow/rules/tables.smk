@@ -39,8 +39,6 @@ rule tabulate_alignment:
     input:
         scores=TARGETS.scores("dph"),
         drift=TARGETS.drift(),
-        models=TARGETS.models("dph"),
-        references=TARGETS.references(),
         gradients=DPH + "/gradients.json",
         overlap=DPH + "/overlap.json",
     output:
@@ -63,12 +61,9 @@ rule tabulate_alignment:
         code=code_digest("tabulate_alignment"),
         options=lambda wildcards: PLAN.tabulate_alignment().options(DEVICE),
         scores=lambda wildcards: TARGETS.score_words("dph"),
-        records=lambda wildcards, input: [
-            f"{folder}/run.json" for folder in input.models
-        ],
-        references=lambda wildcards, input: [
-            f"{folder}/run.json" for folder in input.references
-        ],
+        # Records of what the scores and the drift were made from: those bring the jobs.
+        records=[f"{folder}/run.json" for folder in TARGETS.models("dph")],
+        references=[f"{folder}/run.json" for folder in TARGETS.references()],
     message:
         "table {wildcards.table}: what alignment brings and costs"
     shell:
