@@ -4,7 +4,6 @@ Source: the released code of Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.
 the whole language model at every step for this.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,16 +80,7 @@ class HeadObjective:
 
 
 def copy_policy(checkpoint: Path, folder: Path) -> None:
-    """A checkpoint's own files: the language model of a run that trains its head alone, to the last bit.
-
-    They are linked where the file system can, so that many heads on one large model take the room of one.
-    """
-    left = shutil.ignore_patterns("run.json", "metrics.jsonl")
-    shutil.copytree(checkpoint, folder, ignore=left, dirs_exist_ok=True, copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    """Copy a checkpoint's own files: the language model of a run that trains its head alone, to the last bit."""
+    # The last one is Snakemake's time stamp of the other folder.
+    left = shutil.ignore_patterns("run.json", "metrics.jsonl", ".snakemake_timestamp")
+    shutil.copytree(checkpoint, folder, ignore=left, dirs_exist_ok=True)
