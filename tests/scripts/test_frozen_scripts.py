@@ -154,21 +154,9 @@ def test_rewards_are_those_of_a_full_evaluation_and_log_scores_the_sft_models(
 
 
 def test_training_and_evaluation_repeat_byte_for_byte(work: Path, tmp_path: Path) -> None:
-    again = succeed(
-        "train_heads",
-        HEAD,
-        model=work / "sft",
-        reference=work / "reference",
-        output=tmp_path / "again",
-        seed=3,
-    )
-    other = succeed(
-        "train_heads",
-        HEAD,
-        model=work / "sft",
-        reference=work / "reference",
-        output=tmp_path / "other",
-        seed=4,
+    paths = {"model": work / "sft", "reference": work / "reference"}
+    again, other = (
+        succeed("train_heads", HEAD, **paths, output=tmp_path / f"seed-{seed}", seed=seed) for seed in (3, 4)
     )
     for name in ("head.safetensors", "metrics.jsonl"):
         assert sha256_file(again / name) == sha256_file(work / "frozen" / name) != sha256_file(other / name)

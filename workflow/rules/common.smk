@@ -6,7 +6,6 @@ sys.path.insert(0, str(workflow.basedir) + "/src")
 
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
-from preftune.settings.alignment import REFERENCED
 from preftune.workflow.console import announce_plan, explain_log, summarise_results
 from preftune.workflow.targets import (
     ALIGNMENT_TABLES,

@@ -40,7 +40,7 @@ rule evaluate_tasks:
     benchmark:
         RESULTS + "/timings/evaluate_tasks/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(set(run.name for run in PLAN.runs("dph")) - set(FROZEN)),
+        run="|".join(run.name for run in PLAN.runs("dph") if run.name not in FROZEN),
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads

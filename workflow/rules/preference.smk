@@ -12,8 +12,7 @@ def parent_reference(wildcards):
 
 def reference_folder(wildcards):
     """Reference log-probabilities, for the runs whose objective needs them."""
-    needs = PLAN.settings(wildcards.run)["policy"] in REFERENCED
-    return parent_reference(wildcards) if needs else []
+    return parent_reference(wildcards) if PLAN.needs_reference(wildcards.run) else []
 
 
 rule train_alignment:

@@ -13,8 +13,13 @@ from pathlib import Path
 
 from preftune.errors import PreftuneError
 from preftune.models.devices import resolve_device, resolve_dtype
-from preftune.models.policy import count_parameters, is_adapter
-from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
+from preftune.models.policy import count_parameters
+from preftune.preference.alignment import (
+    AlignmentObjective,
+    parameter_groups,
+    save_alignment,
+    start_alignment,
+)
 from preftune.preference.data import hash_trees, read_pairs
 from preftune.preference.reference import ReferenceKey, read_reference
 from preftune.processes import leads
@@ -75,11 +80,8 @@ def train(step: Step) -> None:
         )
         facts = fit(parameter_groups(model, settings), objective, settings.training, place, step.warn)
         counts = count_parameters(model)
-        if not is_adapter(arguments.model):
-            # A fresh adapter on a whole SFT checkpoint: the result is a whole model again.
-            model.merge_adapter()
         if leads():
-            model.save_pretrained(output)
+            save_alignment(model, arguments.model, output)
     step.note(**facts, **counts, dtype=str(dtype), pairs=len(pairs))
 
 

@@ -9,12 +9,12 @@ import _repo  # noqa: F401
 from pathlib import Path
 
 from preftune.models.devices import resolve_device, resolve_dtype
-from preftune.models.freezing import Level
 from preftune.models.policy import count_parameters, start_policy, trainable_parameters
 from preftune.preference.data import read_completions
 from preftune.preference.heads import PreferenceModel
 from preftune.processes import leads
 from preftune.settings.sft import SftSettings
+from preftune.settings.training import FreezingLevel
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.training import distributed
@@ -41,7 +41,7 @@ def train(step: Step) -> None:
     rows = read_completions(arguments.data)
     with distributed.join(resolve_device(arguments.device)) as device:
         dtype = resolve_dtype(settings.dtype, device)
-        freeze: Level = settings.freeze if settings.lora is None else "lora"
+        freeze: FreezingLevel = settings.freeze if settings.lora is None else "lora"
         policy, tokenizer = start_policy(
             arguments.model or arguments.base,
             arguments.base,

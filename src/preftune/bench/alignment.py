@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 from preftune.bench.alternate import Row, alternate
 from preftune.bench.training import LEARNING_RATE, engine_training, unshared_tokens
 from preftune.preference.alignment import AlignmentObjective, Pair, parameter_groups
-from preftune.preference.frozen import CachedPairs, HeadObjective, StatePair, head_group
+from preftune.preference.frozen import HeadObjective, StatePair, head_group
 from preftune.preference.heads import PreferenceModel
+from preftune.preference.reference import cache_pairs
 from preftune.preference.scoring import score_trees
 from preftune.settings.alignment import AlignmentSettings
 from preftune.training.trees import Tree
@@ -66,14 +67,13 @@ class HeadSide:
     ) -> None:
         torch.manual_seed(0)
         made = PreferenceModel.with_new_head(copy.deepcopy(model), tokenizer, pooler=settings.pooler)
-        states = score_trees(made, pairs, states=True, log_probabilities=False, description="states").states
-        assert states is not None and made.head is not None
-        names, tokens = tuple(pair.name for pair in pairs), tuple(pair.tokens for pair in pairs)
-        cached = CachedPairs(names, tokens, states.unflatten(0, (-1, 2)))
-        objective = HeadObjective(made.head, cached, settings, 0)
+        assert made.head is not None  # it was just made
+        objective = HeadObjective(made.head, cache_pairs(made, pairs), settings, 0)
         groups = [head_group(made.head, settings)]
         self.training = engine_training(groups, objective, settings.training, made.device)
-        self.pairs: dict[str, StatePair] = {name: objective.draw(i, 1) for i, name in enumerate(names)}
+        self.pairs: dict[str, StatePair] = {
+            name: objective.draw(i, 1) for i, name in enumerate(objective.pairs.names)
+        }
 
     def __call__(self, batch: Sequence[Tree]) -> list[float]:
         """One update; returns the DPH loss."""

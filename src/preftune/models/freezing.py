@@ -12,10 +12,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from preftune.errors import PreftuneError
 
-Level = Literal["none", "blocks", "layers", "lora", "model"]
-"""What stays as it is: nothing; the transformer blocks; their attention and feed-forward layers, so that norms train; all
-but a LoRA adapter; all."""
-
 
 def freeze_weights(model: nn.Module, level: Literal["none", "blocks", "layers"]) -> None:
     """Set which weights of a whole model have a gradient; embeddings, final norm and output embedding always do.

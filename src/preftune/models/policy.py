@@ -9,9 +9,9 @@ from torch import nn
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.models.freezing import Level, freeze_weights
+from preftune.models.freezing import freeze_weights
 from preftune.models.language import load_language_model
-from preftune.settings.training import LoraSettings
+from preftune.settings.training import FreezingLevel, LoraSettings
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -24,7 +24,7 @@ def is_adapter(folder: Path) -> bool:
 def start_policy(
     checkpoint: Path,
     base: Path | None,
-    freeze: Level,
+    freeze: FreezingLevel,
     lora: LoraSettings | None,
     seed: int,
     device: torch.device | str,

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from preftune.errors import PreftuneError
-from preftune.models.policy import start_policy, trainable_parameters
+from preftune.models.policy import is_adapter, start_policy, trainable_parameters
 from preftune.preference.frozen import head_group
 from preftune.preference.heads import PreferenceModel, PreferenceOutput
 from preftune.preference.objectives.registry import POLICY_LOSSES, AnswerLogps
-from preftune.preference.terms import flip_labels, reward_terms, summarise
+from preftune.preference.terms import add_up, flip_labels, reward_terms, summarise
 from preftune.settings.alignment import AlignmentSettings
 from preftune.training.divergence import token_divergences
 from preftune.training.objective import Logged, TreeExample
@@ -48,6 +48,13 @@ def start_alignment(
     return PreferenceModel.with_new_head(
         language_model, tokenizer, pooler=settings.pooler, dropout=settings.reward_dropout
     )
+
+
+def save_alignment(model: PreferenceModel, checkpoint: Path, folder: Path) -> None:
+    """Write what became of the checkpoint; a fresh adapter on a whole one is added into it: a whole model again."""
+    if not is_adapter(checkpoint):
+        model.merge_adapter()
+    model.save_pretrained(folder)
 
 
 def parameter_groups(model: PreferenceModel, settings: AlignmentSettings) -> list[dict[str, Any]]:
@@ -122,8 +129,7 @@ class AlignmentObjective:
             divergence = self.start.divergence(output)
             terms.append(self.settings.policy_weight * divergence)
             logged["policy_loss"] = divergence.detach()
-        share = len(examples) / units
-        return share * torch.stack(terms).sum(), {name: share * value for name, value in logged.items()}
+        return add_up(terms, logged, len(examples) / units)
 
 
 def alignment_terms(

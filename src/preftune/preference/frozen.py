@@ -15,7 +15,7 @@ from torch import Tensor
 
 from preftune.preference.reference import CachedPairs
 from preftune.preference.reward_head import RewardHead
-from preftune.preference.terms import flip_labels, reward_terms
+from preftune.preference.terms import add_up, flip_labels, reward_terms
 from preftune.settings.alignment import AlignmentSettings
 from preftune.training.objective import Logged
 
@@ -75,8 +75,7 @@ class HeadObjective:
         (rewards,) = self.head(states.flatten(0, 1)).values()
         chosen, rejected = rewards.view(-1, 2).unbind(dim=1)
         terms, logged = reward_terms(chosen, rejected, self.settings)
-        share = len(examples) / units
-        return share * torch.stack(terms).sum(), {name: share * value for name, value in logged.items()}
+        return add_up(terms, logged, len(examples) / units)
 
 
 def copy_policy(checkpoint: Path, folder: Path) -> None:

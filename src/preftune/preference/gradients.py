@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from preftune.models.devices import computing_in
-from preftune.models.freezing import Level, matrix_layers, transformer_blocks
+from preftune.models.freezing import matrix_layers, transformer_blocks
 from preftune.preference.alignment import AlignmentObjective, start_alignment
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.alignment import AlignmentSettings
-from preftune.settings.training import TrainingSettings
+from preftune.settings.training import FreezingLevel, TrainingSettings
 from preftune.training.batches import TOKENS_PER_PASS
 from preftune.training.trees import Tree
 
@@ -104,7 +104,7 @@ def measure_gradients(
         loss, freeze, part, norm (None: no gradient arrives), trainable (parameters of the part that are not frozen),
         and tied: whether the output embedding is the token embedding, so that lm_head is empty and counted there.
     """
-    for freeze in get_args(Level):
+    for freeze in get_args(FreezingLevel):
         model = start_alignment(
             base, checkpoint, _settings("separable", freeze, len(pairs)), seed, device, dtype
         )

@@ -16,13 +16,16 @@ from preftune.data.chat import ChatTokenizer, encode_completion, encode_prompt
 from preftune.errors import PreftuneError
 from preftune.files import replace_path
 from preftune.models.devices import computing_in, resolve_device, resolve_dtype
-from preftune.models.policy import is_adapter
-from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
-from preftune.preference.frozen import CachedPairs, HeadObjective, copy_policy
+from preftune.preference.alignment import (
+    AlignmentObjective,
+    parameter_groups,
+    save_alignment,
+    start_alignment,
+)
+from preftune.preference.frozen import HeadObjective, copy_policy
 from preftune.preference.heads import PreferenceModel
-from preftune.preference.reference import reference_table
+from preftune.preference.reference import cache_pairs, reference_table
 from preftune.preference.reward_head import save_head
-from preftune.preference.scoring import score_trees
 from preftune.settings.alignment import AlignmentSettings
 from preftune.training.loop import Place, fit
 from preftune.training.trees import Tree
@@ -125,11 +128,7 @@ def _objective(
     """What is minimised, with all that the untrained model must say of the pairs before."""
     if settings.freeze == "model":
         assert model.head is not None  # settings that freeze all ask for a head
-        states = score_trees(model, pairs, log_probabilities=False, states=True, description="states").states
-        assert states is not None
-        names, tokens = tuple(pair.name for pair in pairs), tuple(pair.tokens for pair in pairs)
-        cached = CachedPairs(names, tokens, states.unflatten(0, (-1, 2)))
-        return HeadObjective(model.head, cached, settings, seed)
+        return HeadObjective(model.head, cache_pairs(model, pairs), settings, seed)
     reference = None
     if settings.needs_reference:
         table, _ = reference_table(model, pairs)
@@ -144,10 +143,7 @@ def _save(model: PreferenceModel, checkpoint: Path, settings: AlignmentSettings,
         copy_policy(checkpoint, folder)  # whatever precision it was read in
         save_head(model.head, folder)
         return
-    if not is_adapter(checkpoint):
-        # A fresh adapter on a whole model: the result is a whole model again.
-        model.merge_adapter()
-    model.save_pretrained(folder)
+    save_alignment(model, checkpoint, folder)
 
 
 @contextmanager

@@ -86,6 +86,14 @@ def reference_table(
     return table, None if scores.states is None else scores.states.unflatten(0, (-1, 2))
 
 
+def cache_pairs(model: "PreferenceModel", pairs: Sequence[Tree]) -> CachedPairs:
+    """The pairs as a head sees them, read by the model once."""
+    states = score_trees(model, pairs, log_probabilities=False, states=True, description="states").states
+    assert states is not None  # they were asked for
+    names, tokens = tuple(pair.name for pair in pairs), tuple(pair.tokens for pair in pairs)
+    return CachedPairs(names, tokens, states.unflatten(0, (-1, 2)))
+
+
 def write_reference(
     table: pd.DataFrame, states: Tensor | None, key: ReferenceKey, head: dict[str, int], folder: Path
 ) -> None:

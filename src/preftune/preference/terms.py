@@ -1,5 +1,7 @@
 """The reward head's part of the total objective, and which training pairs have their labels flipped."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,11 @@ def reward_terms(
         terms.append(settings.reward_penalty_weight * penalty)
         logged["reward_penalty"] = penalty.detach()
     return terms, logged
+
+
+def add_up(terms: Sequence[Tensor], logged: Logged, share: float) -> tuple[Tensor, Logged]:
+    """A micro-batch's part of the global batch's mean: the sum of its terms, and what is logged, times its `share`."""
+    return share * torch.stack(list(terms)).sum(), {name: share * value for name, value in logged.items()}
 
 
 def summarise(prefix: str, chosen: Tensor, rejected: Tensor) -> Logged:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from preftune.settings.base import Precision, Settings
-from preftune.settings.training import LoraSettings, TrainingSettings
+from preftune.settings.training import FreezingLevel, LoraSettings, TrainingSettings
 
 REFERENCED = ("dpo", "ipo")
 """Policy losses that need log-probabilities of the reference model."""
@@ -43,7 +43,7 @@ class AlignmentSettings(Settings):
         lt=0.5,
         description="share of the training pairs whose answers are exchanged (a control)",
     )
-    freeze: Literal["none", "blocks", "layers", "lora", "model"] = Field(
+    freeze: FreezingLevel = Field(
         default="none",
         description="what of the language model stays as it is: nothing; the transformer blocks; their attention and "
         "feed-forward layers (norms train); all but a LoRA adapter; all of it (states are computed once)",

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from preftune.settings.base import Settings
 
+FreezingLevel = Literal["none", "blocks", "layers", "lora", "model"]
+"""What of a language model stays as it is: nothing; the transformer blocks; their attention and feed-forward layers, so that
+norms train; all but a LoRA adapter; all."""
+
 
 class TrainingSettings(Settings):
     """One optimisation: the global batch is counted in examples (SFT, captions) or pairs (alignment)."""

@@ -33,20 +33,17 @@ COLUMNS = (
 SCORES = ("log", "reward", "implicit", "")
 PAIRED = ("difference", "CIDEr_difference", "ratio")
 DERIVED = ("average", "weighted_average", *PAIRED)
+ALIGNMENT_TABLES = (
+    "preferences",
+    "baselines",
+    "frozen_grid",
+    "alignment_cost",
+    "reasoning",
+    "gradients",
+    "overlap",
+)
 TABLES = {
-    "dph": (
-        "glue",
-        "gpt4all",
-        "race",
-        "ablations",
-        "preferences",
-        "baselines",
-        "frozen_grid",
-        "alignment_cost",
-        "reasoning",
-        "gradients",
-        "overlap",
-    ),
+    "dph": ("glue", "gpt4all", "race", "ablations", *ALIGNMENT_TABLES),
     "context_peft": ("adaptors", "encoders", "parameters", "captions", "controls"),
 }
 NOT_RUN = "not run at this scale"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from preftune.errors import PreftuneError
+from preftune.models.freezing import transformer_blocks
 from preftune.progress import say
 from preftune.settings.training import TrainingSettings
 from preftune.training.attention import NAME, CannotPackError, TreeAttention, packed_pass
@@ -134,7 +134,7 @@ class TreeReader:
 
         `context_fn` is `torch.utils.checkpoint`'s: contexts of a layer's first and of its second computation.
         """
-        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        layers = list(transformer_blocks(self.model))
         if settings.gradient_checkpointing:
             # transformers' own switch works in training mode alone, which would turn a frozen model's dropout on.
             options: dict[str, Any] = {"context_fn": context_fn} if context_fn else {}

@@ -51,7 +51,7 @@ class LanguageJobs(Jobs):
     def _train_alignment(self, run: Run, settings: dict[str, Any], seed: int) -> Job:
         start = (run.parent, self.parent_seed(run, seed))
         parents: tuple[Job, ...] = (self.train_language(*start), self.prepare_mix("preference_mix"))
-        if settings["policy"] in REFERENCED or self.is_frozen(run.name):
+        if self.needs_reference(run.name) or self.is_frozen(run.name):
             parents += (self.compute_reference(*start),)
         rule = "train_heads" if self.is_frozen(run.name) else "train_alignment"
         return self.job(rule, settings, seed=seed, parents=parents)
@@ -60,6 +60,10 @@ class LanguageJobs(Jobs):
     def is_frozen(self, name: str) -> bool:
         """Whether a run trains a head alone, on states that are computed once."""
         return self.settings(name).get("freeze") == "model"
+
+    def needs_reference(self, name: str) -> bool:
+        """Whether an alignment run's objective reads reference log-probabilities."""
+        return self.settings(name)["policy"] in REFERENCED
 
     @cache
     def keeps_states(self, name: str) -> bool:

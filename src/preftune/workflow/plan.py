@@ -1,8 +1,10 @@
 """The plan: settings, seed and identity of every job of one scale, computed when the Snakefile is parsed."""
 
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
+from preftune.report.catalogue import FIGURES
 from preftune.workflow.captioning_jobs import CaptioningJobs
 from preftune.workflow.checks import check_plan
 from preftune.workflow.config import Config
@@ -82,26 +84,29 @@ class Plan(LanguageJobs, CaptioningJobs):
             return [self.run(name) for name in self.config.dph.drift.runs]
         return self.runs(paper)
 
-    def plot(self, rule: str, paper: str, *parents: Job) -> Job:
+    def plot(self, rule: str, paper: str) -> Job:
         """A figure of one paper."""
         settings: dict[str, Any] = {
             "scale": self.config.scale,
             "data": self.label,
             "runs": [run.name for run in self.runs(paper)],
         }
-        if rule == "plot_encoders":
-            default = self.config.context_peft.captioning.encoder
-            others = [name for name in self.encoders if name != default]
-            settings["encoders"] = dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
-        if rule in ("plot_label_noise", "plot_margins", "plot_reliability"):
-            settings["settings"] = self.run_facts
-        if rule == "plot_alignment_cost":
-            settings["mix_tasks"] = self.mix_tasks
-        if rule in ("plot_alignment_cost", "plot_accuracy_against_kl"):
-            parents = (*self.scores(paper), *self.drift)
-        if rule == "plot_training_curves":
-            parents = tuple(self.train(run.name, seed) for run in self.curves(paper) for seed in run.seeds)
-        return self.job(rule, settings, parents=parents or self.scores(paper), files=("config/cells.tsv",))
+        if rule in _FACTS:
+            name, value = _FACTS[rule]
+            settings[name] = value(self)
+        parents = _PARENTS[rule](self, paper) if rule in _PARENTS else self.scores(paper)
+        return self.job(rule, settings, parents=parents, files=("config/cells.tsv",))
+
+    @cached_property
+    def encoder_names(self) -> dict[str, str]:
+        """The paper's encoders and those that stand for them at this scale."""
+        default = self.config.context_peft.captioning.encoder
+        others = [name for name in self.encoders if name != default]
+        return dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
+
+    def trainings(self, paper: str) -> tuple[Job, ...]:
+        """The trainings whose curves are drawn."""
+        return tuple(self.train(run.name, seed) for run in self.curves(paper) for seed in run.seeds)
 
     def report(self) -> Job:
         """The report over everything."""
@@ -110,12 +115,23 @@ class Plan(LanguageJobs, CaptioningJobs):
             for kind in ("scores", "claims")
             for paper in ("dph", "context_peft")
         ]
-        figures = [self.plot(rule, "context_peft") for rule in ("plot_adaptors", "plot_encoders", "plot_rank_sweep",
-                   "plot_training_curves", "plot_attention", "plot_gallery")]  # fmt: skip
-        figures += [self.plot(f"plot_{name}", "dph") for name in ("loss_landscape", "margins", "task_scores",
-                    "training_curves", "reward_distributions", "reliability", "label_noise", "alignment_cost",
-                    "accuracy_against_kl")]  # fmt: skip
+        figures = [self.plot(f"plot_{name}", paper) for paper, names in FIGURES.items() for name in names]
         tables.append(self.tabulate_alignment())
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)
+
+
+# What some figures are told beside scale, data and runs, and what they are drawn from other than the scores.
+_FACTS: dict[str, tuple[str, Callable[[Plan], Any]]] = {
+    "plot_encoders": ("encoders", lambda plan: plan.encoder_names),
+    "plot_label_noise": ("settings", lambda plan: plan.run_facts),
+    "plot_margins": ("settings", lambda plan: plan.run_facts),
+    "plot_reliability": ("settings", lambda plan: plan.run_facts),
+    "plot_alignment_cost": ("mix_tasks", lambda plan: plan.mix_tasks),
+}
+_PARENTS: dict[str, Callable[[Plan, str], tuple[Job, ...]]] = {
+    "plot_training_curves": lambda plan, paper: plan.trainings(paper),
+    "plot_alignment_cost": lambda plan, paper: (*plan.scores(paper), *plan.drift),
+    "plot_accuracy_against_kl": lambda plan, paper: (*plan.scores(paper), *plan.drift),
+}

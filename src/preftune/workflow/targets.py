@@ -5,41 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from preftune.provenance.digest import ROOT
+from preftune.report import catalogue
+from preftune.tables import cells
+from preftune.tables.cells import ALIGNMENT_TABLES
 from preftune.workflow.checks import select_names
 from preftune.workflow.config import validate_config
 from preftune.workflow.plan import Plan
 from preftune.workflow.registry import Run
 
-ALIGNMENT_TABLES = (
-    "preferences",
-    "baselines",
-    "frozen_grid",
-    "alignment_cost",
-    "reasoning",
-    "gradients",
-    "overlap",
-)
-TABLES = {
-    "dph": ("claims", "glue", "gpt4all", "race", "ablations", *ALIGNMENT_TABLES),
-    "context_peft": ("claims", "adaptors", "encoders", "parameters", "captions", "controls"),
-}
+TABLES = {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()}
 PAPER_TABLES = tuple(
-    table for tables in TABLES.values() for table in tables if table not in ("claims", *ALIGNMENT_TABLES)
+    table for tables in cells.TABLES.values() for table in tables if table not in ALIGNMENT_TABLES
 )
-FIGURES = {
-    "dph": (
-        "loss_landscape",
-        "margins",
-        "training_curves",
-        "task_scores",
-        "reward_distributions",
-        "reliability",
-        "label_noise",
-        "alignment_cost",
-        "accuracy_against_kl",
-    ),
-    "context_peft": ("adaptors", "encoders", "rank_sweep", "attention", "gallery", "training_curves"),
-}
+FIGURES = {paper: tuple(figures) for paper, figures in catalogue.FIGURES.items()}
 TABLE_KINDS = ("csv", "md", "tex", "audit.json")
 
 
