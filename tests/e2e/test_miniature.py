@@ -40,6 +40,8 @@ def test_makes_every_table_figure_and_the_report(finished: subprocess.CompletedP
             assert (RESULTS / paper / "figures" / f"{figure}.png").stat().st_size > 1000
     assert "report:" in finished.stderr
     assert "<table" in (RESULTS / "report.html").read_text()
+    for score in ("log", "reward"):
+        assert (RESULTS / f"dph/submission/dph-joint/seed-0/submission-{score}.zip").is_file()
 
 
 def test_one_line_a_finished_step_and_nothing_else_of_snakemake(

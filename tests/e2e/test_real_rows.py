@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from preftune.evaluation.metrics import LOG_SCORES
 from tests.e2e.tiny_models import ROOT, make_tiny_models
 
 DATA = Path(os.environ.get("PREFTUNE_REAL_DATA", ROOT / "../shared/data")).resolve()
@@ -34,7 +35,7 @@ def small_config(folder: Path) -> Path:
     dph["sft"]["training"] = dph["alignment"]["training"] = few
     dph["evaluation"] |= {"limit": 3, "tasks": ["cola", "arc-easy"]}
     dph["drift"] |= {"runs": ["sft", "dph-joint"], "answer_tasks": ["arc-easy"]}
-    dph["second_opinion"] |= {"task": "arc-easy", "limit": 2}
+    dph["second_opinion"] |= {"chats": ["arc-easy"], "texts": ["arc-easy", "hellaswag"], "limit": 2}
     captioning |= {
         "model": "tiny-language",
         "attention": {"run": "lora-8-af-specific", "images": 1, "layer": 1},
@@ -64,7 +65,7 @@ def test_real_rows_go_through_the_whole_pipeline(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-6000:]
     results = tmp_path / "results"
     scores = json.loads((results / "dph/scores/dph-joint/seed-0/arc-easy.json").read_text())
-    assert scores["n"] == 3 and set(scores["metrics"]) == {"log", "implicit", "reward"}
+    assert scores["n"] == 3 and set(scores["metrics"]) == {*LOG_SCORES, "implicit", "reward"}
     captions = (results / "context_peft/captions/lora-8-af-specific/seed-0.jsonl").read_text().splitlines()
     assert len(captions) == 3 and all(len(json.loads(line)["references"]) >= 5 for line in captions)
 

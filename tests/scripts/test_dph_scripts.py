@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
+from preftune.evaluation.metrics import LOG_SCORES
 from preftune.files import read_json, read_jsonl, sha256_file
 from tests.scripts.steps import EVALUATION, datasets_of, fail, save_datasets, succeed
 from tests.tiny import tiny_language_model
@@ -132,7 +133,7 @@ def test_evaluation_of_base_and_aligned(work: Path, aligned: Path) -> None:
         output=work / "scores-base",
     )
     report = read_json(base / "cola.json")
-    assert report["n"] == 3 and set(report["metrics"]) == {"log"}
+    assert report["n"] == 3 and set(report["metrics"]) == {*LOG_SCORES}
     assert pd.read_parquet(base / "cola.parquet")["reward"].isna().all()
     scores = succeed(
         "evaluate_tasks",
@@ -143,7 +144,7 @@ def test_evaluation_of_base_and_aligned(work: Path, aligned: Path) -> None:
         output=work / "scores",
     )
     for task in ("cola", "stsb"):
-        assert set(read_json(scores / f"{task}.json")["metrics"]) == {"log", "reward"}
+        assert set(read_json(scores / f"{task}.json")["metrics"]) == {*LOG_SCORES, "reward"}
     table = pd.read_parquet(scores / "stsb.parquet")
     assert len(table) == 18 and table["reward"].notna().all()
     assert table["gold"].unique().tolist() == ["5.0", "1.5", "2.4"]
@@ -159,13 +160,15 @@ def test_unknown_task_is_one_sentence(work: Path, capsys: pytest.CaptureFixture[
 def test_second_opinion_of_the_aligned_model(work: Path, aligned: Path) -> None:
     output = succeed(
         "evaluate_second_opinion",
-        {"task": "cola", "limit": 2, "batch": 8},
+        {"chats": ["cola"], "texts": ["cola"], "limit": 2, "batch": 8},
         base=work / "base",
         model=aligned,
         datasets=datasets_of(work),
         output=work / "opinion.json",
     )
-    result = read_json(output)
-    assert result["task"] == "cola" and result["n"] == 2 and result["agreement"] == 1.0
-    assert result["max_difference"] < 1e-4
+    found = read_json(output)["comparisons"]
+    assert [(one["task"], one["templates"]) for one in found] == [("cola", "chat"), ("cola", "lm-eval")]
+    for result in found:
+        assert result["n"] == 2 and result["agreement"] == 1.0 and result["close"] == []
+        assert result["max_difference"] < 1e-4
     assert (work / "opinion.run.json").exists()

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from preftune.evaluation.metrics import LOG_SCORES
 from preftune.files import read_json, read_jsonl, sha256_file
 from preftune.models.policy import load_policy
 from preftune.preference.alignment import AlignmentObjective, parameter_groups, start_alignment
@@ -146,7 +147,7 @@ def test_rewards_are_those_of_a_full_evaluation_and_log_scores_the_sft_models(
         pd.testing.assert_frame_equal(found[OF_THE_MODEL], sft[OF_THE_MODEL], check_exact=True)
         np.testing.assert_allclose(found["log_probability"], wanted["log_probability"], atol=1e-4)
         reports = [read_json(folder / f"{task}.json") for folder in (work / "frozen-scores", full)]
-        assert set(reports[0]["metrics"]) == {"log", "reward"}
+        assert set(reports[0]["metrics"]) == {*LOG_SCORES, "reward"}
         assert (
             reports[0]["metrics"]["log"] == read_json(work / "sft-scores" / f"{task}.json")["metrics"]["log"]
         )

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from preftune.data.chat import marker_id
+from preftune.evaluation.metrics import LOG_SCORES
 from preftune.files import read_json, read_jsonl, sha256_file
 from preftune.models.conversion import add_chat_tokens
 from preftune.preference.data import read_completions
@@ -166,9 +167,9 @@ def test_implicit_rewards_are_against_the_sft_models_scores(work: Path, tmp_path
         np.testing.assert_array_equal(table["log_ratio"], expected)
         assert bool((expected == 0).all()) == (model == "sft")
         report = read_json(scores / "stsb.json")
-        assert set(report["metrics"]) == {"log", "implicit"}
+        assert set(report["metrics"]) == {*LOG_SCORES, "implicit"}
         assert report["ties"]["implicit"] == (3 if model == "sft" else 0)
-    assert set(read_json(sft / "stsb.json")["metrics"]) == {"log"}
+    assert set(read_json(sft / "stsb.json")["metrics"]) == {*LOG_SCORES}
 
 
 def test_a_reference_of_something_else_is_refused(

@@ -13,7 +13,13 @@ import tabulate_scores
 from jsonschema import validate
 
 from preftune.tables.alignment import ALIGNMENT_TABLES
-from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs, write_record
+from tests.unit.tables.alignment_folders import (
+    answer_rows,
+    write_best_of,
+    write_random_drift,
+    write_random_pairs,
+    write_record,
+)
 from tests.unit.tables.score_folders import write_captioner, write_run
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -81,6 +87,8 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for run, skill in (("sft", 0.2), ("dph-joint", 1.0)):
         write_random_pairs(folder / "scores", run, 0, skill, reward=run != "sft", implicit=run != "sft")
         write_random_drift(folder / "drift", run, 0, 0.0 if run == "sft" else 0.2, 3.0, 20)
+        chosen = [answer_rows("cola", f"q-{n}", "+-", [skill, n], n > 1) for n in range(4)]
+        write_best_of(folder / "best_of", run, 0, chosen)
         facts = {
             "parameters": 10, "trainable_parameters": 2, "training_seconds": 3, "steps": 4, "examples": 8
         }  # fmt: skip
@@ -93,6 +101,8 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         "--scores", str(folder / "scores"), "--drift", str(folder / "drift"), "--records", *records,
         "--references", reference, "--gradients", str(folder / "gradients.json"), "--overlap", str(folder / "overlap.json"),
+        "--claims", str(CONFIG / "claims.tsv"), "--cells", str(CONFIG / "cells.tsv"),
+        "--best-of", str(folder / "best_of"),
     ]  # fmt: skip
 
 

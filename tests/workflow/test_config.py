@@ -179,6 +179,41 @@ def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, senten
         Plan(Config.model_validate(change(f"dph.drift.{key}", value)), "config.yaml")
 
 
+def test_runs_of_the_submission_are_checked() -> None:
+    sentence = "dph.submission.runs: unknown run dph-join: did you mean dph-joint"
+    with pytest.raises(PreftuneError, match=sentence):
+        Plan(Config.model_validate(change("dph.submission.runs", ["sft", "dph-join"])), "config.yaml")
+
+
+def test_a_run_has_one_file_a_score_for_the_glue_server() -> None:
+    for only in ({}, {"paper": "dph"}):
+        chosen = Targets(load_plan(demo() | {"only": only}, ["config.yaml"])).selected()
+        assert [path.removeprefix("results/dph/submission/") for path in chosen if path.endswith(".zip")] == [
+            "sft/seed-0/submission-log.zip",
+            "dph-joint/seed-0/submission-log.zip",
+            "dph-joint/seed-0/submission-reward.zip",
+        ]
+    nothing = Targets(load_plan(change("dph.submission.runs", []), ["config.yaml"]))
+    assert nothing.submissions() == [] and nothing.plan.submissions == ()
+    plan = plan_of("config.yaml")
+    assert plan.server_scores("base") == plan.server_scores("dpo-only") == ["log"]
+    assert plan.server_scores("dph-frozen") == ["log", "reward"]
+
+
+def test_a_file_of_whole_splits_of_real_rows_must_have_the_official_counts() -> None:
+    paper = plan_of("config/paper.yaml")
+    counts = paper.export_glue_submission("sft", 0, "log").settings["counts"]
+    assert len(counts) == 11 and counts["qqp-test"] == 390965 and counts["ax"] == 1104
+    for config in ("config.yaml", "config/small-gpu.yaml"):  # embedded; cut to 500 rows
+        assert plan_of(config).export_glue_submission("sft", 0, "log").settings["counts"] is None
+    raw = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    raw["dph"]["submission"]["limit"] = 100
+    assert load_plan(raw, ["paper"]).export_glue_submission("sft", 0, "log").settings["counts"] is None
+    settings = paper.evaluate_submission("sft", 0).settings
+    assert settings["long"] == "truncate" and settings["limit"] is None
+    assert set(settings["tasks"]) == set(counts)
+
+
 def test_one_states_pass_serves_every_frozen_run() -> None:
     """Runs that train a head alone share the SFT model's pass over pairs and over questions."""
     plan = plan_of("config.yaml")

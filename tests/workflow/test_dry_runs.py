@@ -36,6 +36,8 @@ def test_dry_run_builds_the_whole_dag(config: str) -> None:
         "export_report",
     ):
         assert re.search(rf"^{rule}\s+\d+$", done.stdout, re.M), rule
+    submits = re.search(r"^export_glue_submission\s+\d+$", done.stdout, re.M) is not None
+    assert submits == (config != "config/small-cpu.yaml")  # its rows lack the hidden test splits
 
 
 def test_the_papers_dag_is_parsed_in_time() -> None:

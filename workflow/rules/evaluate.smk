@@ -28,6 +28,7 @@ rule evaluate_tasks:
         ),
         reference=reference_scores,
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets),
+        templates=PLAN.evaluation_templates,
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
         expand(
@@ -59,6 +60,7 @@ rule evaluate_tasks:
         "python workflow/scripts/evaluate_tasks.py "
         "--base {input.base} {params.model} {params.reference} --datasets {input.datasets} "
         "--output {params.folder} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -66,6 +68,7 @@ rule evaluate_heads:
     input:
         model=DPH + "/models/{run}/seed-{seed}",
         reference=reference_scores,
+        templates=PLAN.evaluation_templates,
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
         expand(
@@ -94,6 +97,7 @@ rule evaluate_heads:
     shell:
         "python workflow/scripts/evaluate_heads.py "
         "--model {input.model} {params.reference} --output {params.folder} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -107,6 +111,7 @@ rule evaluate_drift:
             else []
         ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.drift_datasets),
+        templates=PLAN.templates,
     output:
         json=DPH + "/drift/{run}/seed-{seed}/drift.json",
         table=DPH + "/drift/{run}/seed-{seed}/drift.parquet",
@@ -132,6 +137,7 @@ rule evaluate_drift:
         "python workflow/scripts/evaluate_drift.py "
         "--base {input.base} --model {input.model} {params.reference} "
         "--datasets {input.datasets} --output {output.json} --items {output.table} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -139,9 +145,8 @@ rule evaluate_second_opinion:
     input:
         base=model_folder(PLAN.config.dph.model),
         model=DPH + "/models/{run}/seed-{seed}",
-        dataset=lambda wildcards: DPH
-        + "/data/"
-        + PLAN.tasks[PLAN.config.dph.second_opinion.task]["dataset"],
+        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.second_opinion_datasets),
+        templates=PLAN.templates,
     output:
         DPH + "/second_opinion/{run}/seed-{seed}.json",
     log:
@@ -161,5 +166,6 @@ rule evaluate_second_opinion:
         "lm-eval's own scores of {wildcards.run}, seed {wildcards.seed}, compared with ours"
     shell:
         "python workflow/scripts/evaluate_second_opinion.py "
-        "--base {input.base} --model {input.model} --datasets {input.dataset} --output {output} "
+        "--base {input.base} --model {input.model} --datasets {input.datasets} --output {output} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"

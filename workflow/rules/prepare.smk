@@ -80,6 +80,7 @@ rule prepare_sft_mix:
     input:
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("sft_mix")),
         tokenizer=model_folder(PLAN.config.dph.model),
+        templates=PLAN.templates,
     output:
         directory(DPH + "/data/sft-mix"),
     log:
@@ -100,6 +101,7 @@ rule prepare_sft_mix:
     shell:
         "python workflow/scripts/prepare_sft_mix.py "
         "--datasets {input.datasets} --tokenizer {input.tokenizer} --output {output} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -109,6 +111,7 @@ rule prepare_preference_mix:
             DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("preference_mix")
         ),
         tokenizer=model_folder(PLAN.config.dph.model),
+        templates=PLAN.templates,
     output:
         directory(DPH + "/data/preference-mix"),
     log:
@@ -129,12 +132,14 @@ rule prepare_preference_mix:
     shell:
         "python workflow/scripts/prepare_preference_mix.py "
         "--datasets {input.datasets} --tokenizer {input.tokenizer} --output {output} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 
 rule compute_overlap:
     input:
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.overlap_datasets),
+        templates=PLAN.templates,
     output:
         DPH + "/overlap.json",
     log:
@@ -154,6 +159,7 @@ rule compute_overlap:
     shell:
         "python workflow/scripts/compute_overlap.py "
         "--datasets {input.datasets} --output {output} "
+        "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"
 
 

@@ -37,8 +37,11 @@ rule tabulate_scores:
 
 rule tabulate_alignment:
     input:
+        claims="config/claims.tsv",
+        cells="config/cells.tsv",
         scores=TARGETS.scores("dph"),
         drift=TARGETS.drift(),
+        best_of=TARGETS.best_of(),
         gradients=DPH + "/gradients.json",
         overlap=DPH + "/overlap.json",
     output:
@@ -68,9 +71,11 @@ rule tabulate_alignment:
         "table {wildcards.table}: what alignment brings and costs"
     shell:
         "python workflow/scripts/tabulate_alignment.py --table {wildcards.table} "
-        "--scores {params.scores} --drift {input.drift} --records {params.records} "
+        "--scores {params.scores} --drift {input.drift} --best-of {input.best_of} "
+        "--records {params.records} "
         "--references {params.references} "
-        "--gradients {input.gradients} --overlap {input.overlap} --output {output.csv} "
+        "--gradients {input.gradients} --overlap {input.overlap} "
+        "--claims {input.claims} --cells {input.cells} --output {output.csv} "
         "--markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
         "{params.options} --log {log}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from preftune.data.tasks.registry import find_tasks
+from preftune.data.templates import add_templates_option
 from preftune.evaluation.drift import answer_items, generation_items, summarise_drift, text_items
 from preftune.evaluation.heldout import read_answers, read_prompts, read_texts
 from preftune.files import write_json
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="JSON of the measures")
     parser.add_argument("--items", type=Path, required=True, help="parquet table of the items")
-    inputs = ("base", "model", "reference", "datasets")
+    add_templates_option(parser)
+    inputs = ("base", "model", "reference", "datasets", "templates")
     with Step.start(parser, argv, rule="evaluate_drift", inputs=inputs, outputs=("output", "items")) as step:
         evaluate(step)
 
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate(step: Step) -> None:
     """Measure one run."""
     arguments, settings = step.arguments, step.settings(DriftSettings)
-    tasks = find_tasks(settings.answer_tasks)
+    tasks = find_tasks(settings.answer_tasks, str(arguments.templates))
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
     model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, exact=True)

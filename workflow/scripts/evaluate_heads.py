@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from preftune.data.tasks.registry import find_tasks
+from preftune.data.templates import add_templates_option
 from preftune.errors import PreftuneError
-from preftune.evaluation.files import STATES_FILE, read_scores, write_scores
+from preftune.evaluation.files import STATES_FILE, read_counts, read_scores, write_scores
 from preftune.preference.reward_head import load_head
 from preftune.settings.evaluation import EvaluationSettings
 from preftune.command_line import step_parser
@@ -26,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
         "--reference", type=Path, required=True, help="score folder of the SFT model, made with states: true"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the scores")
-    with Step.start(parser, argv, rule="evaluate_heads", inputs=("model", "reference")) as step:
+    add_templates_option(parser)
+    inputs = ("model", "reference", "templates")
+    with Step.start(parser, argv, rule="evaluate_heads", inputs=inputs) as step:
         evaluate(step)
 
 
@@ -41,10 +44,11 @@ def evaluate(step: Step) -> None:
     output = step.out()
     output.mkdir(parents=True)
     candidates = 0
-    for task in find_tasks(settings.tasks):
+    for task in find_tasks(settings.tasks, str(arguments.templates)):
         table = read_scores(arguments.reference, task.name)
         (rewards,) = head(states[task.name]).values()
-        write_scores(task, table.assign(reward=rewards.double().numpy()), output)
+        counts = read_counts(arguments.reference, task.name)
+        write_scores(task, table.assign(reward=rewards.double().numpy()), output, counts)
         candidates += len(table)
     step.note(tasks=len(settings.tasks), candidates=candidates, reward_head=True)
 

@@ -11,6 +11,7 @@ import _repo  # noqa: F401
 from datasets import Dataset, disable_progress_bars
 from preftune.data.mixes import SFT_FEATURES, draw_mix, sft_examples
 from preftune.data.pools import collect_pools
+from preftune.data.templates import add_templates_option
 from preftune.data.tokenizers import load_tokenizer
 from preftune.settings.data import SftMixSettings
 from preftune.command_line import step_parser
@@ -23,13 +24,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--datasets", type=Path, nargs="+", required=True, help="prepared data set folders")
     parser.add_argument("--tokenizer", type=Path, required=True, help="model folder with the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    add_templates_option(parser)
     disable_progress_bars()
-    with Step.start(parser, argv, rule="prepare_sft_mix", inputs=("datasets", "tokenizer")) as step:
+    inputs = ("datasets", "tokenizer", "templates")
+    with Step.start(parser, argv, rule="prepare_sft_mix", inputs=inputs) as step:
         arguments = step.arguments
         settings = step.settings(SftMixSettings)
         encode = partial(sft_examples, load_tokenizer(arguments.tokenizer), copies=settings.copies)
         folders = {folder.name: folder for folder in arguments.datasets}
-        pools = collect_pools(settings.tasks, folders, "sft")
+        pools = collect_pools(settings.tasks, folders, "sft", str(arguments.templates))
         mix = draw_mix(pools, settings, arguments.seed, encode, settings.copies)
         Dataset.from_list(mix.examples, features=SFT_FEATURES).save_to_disk(step.out())
         step.note(**mix.facts())

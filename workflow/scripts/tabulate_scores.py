@@ -18,6 +18,7 @@ from preftune.tables.cells import TABLES, CellRecord, read_cells
 from preftune.tables.lists import LIST_TABLES, list_records
 from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
+from preftune.tables.templates import state_templates
 
 
 def make_records(table: str, cells: Path, scores: list[Path], settings: TableSettings) -> list[CellRecord]:
@@ -28,11 +29,11 @@ def make_records(table: str, cells: Path, scores: list[Path], settings: TableSet
     store = ScoreStore(scores, settings.runs)
     setting = Setting(settings.scale, settings.data)
     if table in LIST_TABLES:
-        return list_records(table, settings.runs, store, setting)
+        return state_templates(list_records(table, settings.runs, store, setting), store)
     chosen = [cell.of(settings.runs) for cell in read_cells(cells) if cell.table == table]
     if not chosen:
         raise PreftuneError(f"--table: {cells} has no cell of {table}: make it with tabulate_alignment.")
-    return build_records(chosen, store, setting)
+    return state_templates(build_records(chosen, store, setting), store)
 
 
 def main(argv: list[str] | None = None) -> None:

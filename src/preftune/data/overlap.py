@@ -32,7 +32,7 @@ def print_question(question: Question) -> Prints:
     the listed options; the template's own words are too few for an n-gram.
     """
     prompt = fold_text("\n".join(message["content"] for message in question.messages))
-    answer = fold_text(question.candidates[question.gold])
+    answer = fold_text(question.answer)
     words = prompt.split()
     starts = range(len(words) - NGRAM_WORDS + 1)
     ngrams = frozenset(_hash("words", " ".join(words[start : start + NGRAM_WORDS])) for start in starts)

@@ -9,7 +9,8 @@ from datasets import Dataset
 
 from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
-from preftune.data.tasks.registry import TASKS_FILE, nearest, read_tasks
+from preftune.data.tasks.registry import TASKS_FILE, find_tasks, nearest, read_rows
+from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
 
 DIALOGUE_COLUMNS = ("prompt", "response")
@@ -49,9 +50,7 @@ def task_drafts(task: Task, rows: Dataset) -> Iterator[Callable[[], Draft]]:
     def make(index: int) -> Draft:
         question = task.question(rows[index], index)
         others = [text for place, text in enumerate(question.candidates) if place != question.gold]
-        return Draft(
-            question.document, task.name, question.messages, question.candidates[question.gold], others
-        )
+        return Draft(question.document, task.name, question.messages, question.answer, others)
 
     for index in range(len(rows)):
         yield lambda index=index: make(index)  # type: ignore[misc]
@@ -76,10 +75,23 @@ def dialogue_drafts(name: str, folders: Mapping[str, Path]) -> Iterator[Callable
 
 
 def collect_pools(
-    names: Sequence[str], folders: Mapping[str, Path], mix: str, tasks_file: Path = TASKS_FILE
+    names: Sequence[str],
+    folders: Mapping[str, Path],
+    mix: str,
+    templates: str = "chat",
+    tasks_file: Path = TASKS_FILE,
 ) -> list[Pool]:
-    """Return the pools of a mix ("sft" or "preference"); `names` are tasks, or for SFT also data sets of dialogues."""
-    tasks = read_tasks(tasks_file)
+    """Return the pools of a mix ("sft" or "preference"); `names` are tasks, or for SFT also data sets of dialogues.
+
+    The template set that words them must be of chats: a text has no `<|im_end|>` to learn.
+    """
+    if read_templates(templates).content.format != "chat":
+        raise PreftuneError(f"the template set {templates} is of plain texts: train with one of chats.")
+    known = read_rows(tasks_file)
+    tasks = {
+        task.name: task
+        for task in find_tasks([name for name in names if name in known], templates, tasks_file)
+    }
     pools: dict[str, Pool] = {}
     for name in names:
         if name in tasks:
@@ -93,7 +105,7 @@ def collect_pools(
         elif name not in folders:
             raise PreftuneError(
                 f"{name!r} is neither a task of {tasks_file} nor a prepared data set: "
-                f"{nearest(name, [*tasks, *folders])}."
+                f"{nearest(name, [*known, *folders])}."
             )
         elif mix == "sft":
             pools[name] = Pool(name, list(dialogue_drafts(name, folders)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Features, List, Value
 
+from preftune.data.reward_bench import SUBSETS
 from preftune.errors import PreftuneError
 
 Row = dict[str, Any]
@@ -83,6 +84,23 @@ def _orca_texts(row: Row) -> Row:
     }
 
 
+def _reward_bench_texts(row: Row) -> Row:
+    if row["subset"] not in SUBSETS:
+        raise ValueError(f"the subset {row['subset']!r} is none of RewardBench's ({', '.join(SUBSETS)})")
+    return _pair_texts(row) | {"subset": row["subset"]}
+
+
+def name_subsets(rows: list[Row]) -> list[Row]:
+    """Return the rows without their subset, which goes before the document's name: tables tell the subsets apart by it."""
+    return [
+        {
+            "document": f"{row['subset']}/{row['document']}",
+            **{name: row[name] for name in PAIRS.columns},
+        }
+        for row in rows
+    ]
+
+
 def _answers_differ(row: Row) -> bool:
     return bool(row["chosen"] != row["rejected"])
 
@@ -109,8 +127,11 @@ def _boolq_label(row: Row) -> Row:
     return row | {"label": int(row["answer"])} if "label" not in row and "answer" in row else row
 
 
-def _text_label(row: Row) -> Row:
-    return row | {"label": str(row["label"])} if isinstance(row.get("label"), int) else row
+def _hellaswag_texts(row: Row) -> Row:
+    # Files without the two parts of the context: the whole of it is the first.
+    parts = {"ctx_a": row.get("ctx_a", row["ctx"]), "ctx_b": row.get("ctx_b", "")}
+    label = {"label": str(row["label"])} if isinstance(row.get("label"), int) else {}
+    return row | parts | label
 
 
 def _glue(*texts: str, labels: int = 2) -> Schema:
@@ -147,10 +168,18 @@ SCHEMAS: dict[str, Schema] = {
         lambda row: tuple("ABCDE"[: len(row["options"])]),
     ),
     "hellaswag": Schema(
-        {"ind": WHOLE, "activity_label": TEXT, "ctx": TEXT, "endings": TEXTS, "label": TEXT},
+        {
+            "ind": WHOLE,
+            "activity_label": TEXT,
+            "ctx_a": TEXT,
+            "ctx_b": TEXT,
+            "ctx": TEXT,
+            "endings": TEXTS,
+            "label": TEXT,
+        },
         "label",
         lambda row: tuple(str(index) for index in range(len(row["endings"]))),
-        convert=_text_label,
+        convert=_hellaswag_texts,
     ),
     "openbookqa": Schema(
         {"id": TEXT, "question_stem": TEXT, "choices": CHOICES, "answerKey": TEXT},
@@ -177,6 +206,13 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ultrafeedback": PAIRS,
     "orca": replace(PAIRS, convert=_orca_texts),
+    "reward-bench": replace(
+        PAIRS,
+        columns={**PAIRS.columns, "subset": TEXT},
+        convert=_reward_bench_texts,
+        regroup=name_subsets,
+        regrouped=PAIRS.columns,
+    ),
     "gsm8k": Schema({"question": TEXT, "answer": TEXT}),
     "truthfulqa-mc1": Schema({"question": TEXT, "mc1_targets": {"choices": TEXTS, "labels": List(WHOLE)}}),
     "dialogues": Schema({"prompt": TEXT, "response": TEXT}),

@@ -1,5 +1,6 @@
 """Score folders: `<task>.json` (metrics) and `<task>.parquet` (one row a candidate), and what is read back from them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +9,36 @@ import pandas as pd
 from preftune.data.tasks.base import Task
 from preftune.errors import PreftuneError
 from preftune.evaluation.metrics import SCORES, candidate_scores, compute_metrics, count_ties
-from preftune.files import write_json
+from preftune.files import read_json, write_json
 
 STATES_FILE = "states.safetensors"
 _ANSWERS = ["document", "candidate", "label"]
 
 
-def write_scores(task: Task, table: pd.DataFrame, folder: Path) -> None:
-    """Write one task's table, and its metrics under every score that the table holds."""
+def write_scores(task: Task, table: pd.DataFrame, folder: Path, counts: Mapping[str, int]) -> None:
+    """Write one task's table, and its metrics under every score that the table holds (none where the labels are hidden).
+
+    counts: questions that were cut, left out or bound to tie (`Encoded.counts`).
+    """
     table.to_parquet(folder / f"{task.name}.parquet", index=False)
-    scores = [score for score in SCORES if not candidate_scores(table, score).isna().all()]
+    scores = [score for score in SCORES if task.metrics and not candidate_scores(table, score).isna().all()]
     summary = {
         "task": task.name,
         "suite": task.suite,
         "split": task.split,
+        "templates": {"name": task.template.set_name, "sha256": task.template.sha256},
         "n": int(table["document"].nunique()),
+        **counts,
         "metrics": {score: compute_metrics(table, task.metrics, score) for score in scores},
         "ties": {score: count_ties(table, score) for score in scores},
     }
     write_json(folder / f"{task.name}.json", summary)
+
+
+def read_counts(folder: Path, task: str) -> dict[str, int]:
+    """What was done to the questions of a task that another run was scored on, as `write_scores` wrote it."""
+    summary = read_json(Path(folder) / f"{task}.json")
+    return {name: summary[name] for name in ("truncated", "skipped", "equal_candidates")}
 
 
 def read_scores(folder: Path, task: str) -> pd.DataFrame:

@@ -44,9 +44,13 @@ def read_answers(
     for task in tasks:
         trees = []
         for question in read_questions(task, folders, share):
-            tree = encode_question(model, question)
+            (tree,) = encode_question(model, question)
             name = f"{task.name}/{question.document}"
-            trees.append(replace(tree, name=name, branches=(tree.branches[question.gold],)))
+            trees.append(
+                replace(
+                    tree, name=name, branches=(tree.branches[question.candidates.index(question.answer)],)
+                )
+            )
         by_task.append(trees)
     dealt = [tree for tree in chain(*zip_longest(*by_task)) if tree is not None]
     return _some([tree for tree in dealt if tree.longest <= model.reader.context][:count], "answer")

@@ -4,6 +4,7 @@ from typing import Any
 
 from lm_eval.api.model import TemplateLM
 
+from preftune.data.texts import encode_text, prefix_id
 from preftune.errors import PreftuneError
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.scoring import score_trees
@@ -38,15 +39,13 @@ class TreeLM(TemplateLM):  # type: ignore[misc]
     @property
     def prefix_token_id(self) -> int:
         """The id that stands before a continuation without context: the tokenizer's bos, else its eos."""
-        bos = self.tokenizer.bos_token_id
-        return self.eot_token_id if bos is None else int(bos)
+        return prefix_id(self.tokenizer)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Ids of a text; special tokens as the tokenizer's own default where nothing is said, but never bos twice."""
-        if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
-            add_special_tokens = False
-        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return list(self.tokenizer.encode(string, **options))
+        if add_special_tokens is None:
+            return encode_text(self.tokenizer, string)
+        return list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
 
     def _loglikelihood_tokens(self, requests: list[TokenRequest], **kwargs: Any) -> list[tuple[float, bool]]:
         context = self.model.reader.context

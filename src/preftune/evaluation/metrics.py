@@ -1,9 +1,9 @@
 """Metrics of a task from its table of candidates, and from nothing else.
 
 The table holds one row per candidate of each document (see `preftune.evaluation.scoring`). The log score is
-the mean log-probability per answer token, the reward score the reward head's value, the implicit score DPO's
-log pi - log pi_ref of the whole answer; the best candidate is the
-prediction, and a tie goes to the first candidate and is counted. Source: Hadji-Kyriacou and Arandjelovic
+the mean log-probability per answer token, `log_sum` that of the whole answer with its end, `log_chars` that of the answer
+a character (lm-eval's acc_norm), the reward score the reward head's value, the implicit score DPO's log pi - log pi_ref of
+the whole answer; the best candidate is the prediction, and a tie goes to the first candidate and is counted. Source: Hadji-Kyriacou and Arandjelovic
 (2024), arXiv 2405.20053.
 """
 
@@ -19,8 +19,8 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from preftune.errors import PreftuneError
 
 CORRELATIONS = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
-POSITIVE_LABEL = "yes"
-SCORES = ("log", "implicit", "reward")
+LOG_SCORES = ("log", "log_sum", "log_chars")
+SCORES = (*LOG_SCORES, "implicit", "reward")
 
 
 @dataclass(frozen=True)
@@ -35,54 +35,60 @@ class Predictions:
 
 
 def candidate_scores(table: pd.DataFrame, score: str) -> pd.Series:
-    """The score of each row: `log` is log_probability / tokens, `reward` the reward, `implicit` the log_ratio."""
+    """The score of each row, by one of `SCORES`."""
     if score == "log":
         return table["log_probability"] / table["tokens"]
+    if score == "log_sum":
+        return table["log_probability"] + table["end_log_probability"]
+    if score == "log_chars":
+        return table["log_probability"] / table["label"].str.len()
     return table["log_ratio" if score == "implicit" else "reward"]
 
 
 def predict(table: pd.DataFrame, score: str) -> Predictions:
-    """The best candidate of every document under `score` (one of `SCORES`)."""
+    """The best candidate of every document under `score` (one of `SCORES`).
+
+    Raises:
+        PreftuneError: a candidate has no such score, or a document not exactly one gold candidate.
+    """
     scores = candidate_scores(table, score)
     if scores.isna().any():
         document = table.loc[scores.isna(), "document"].iloc[0]
         raise PreftuneError(
             f"document {document} has a candidate without a {score} score; evaluate this run again."
         )
-    groups = (
-        table.assign(score=scores).sort_values("candidate", kind="stable").groupby("document", sort=False)
-    )
-    documents = list(dict.fromkeys(table["document"]))
-    rows = [_predict_one(groups.get_group(document)) for document in documents]
+    codes, documents = pd.factorize(table["document"])
+    order = np.lexsort((table["candidate"], codes))
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    values, is_gold = scores.to_numpy(dtype=float)[order], table["is_gold"].to_numpy(dtype=bool)[order]
+    _check_gold(documents, np.add.reduceat(is_gold.astype(int), starts))
+    best = values == np.repeat(np.maximum.reduceat(values, starts), sizes)
+    places = np.arange(len(order)) - np.repeat(starts, sizes)
+    # The first of equals: the lowest place among the best.
+    predicted = np.minimum.reduceat(np.where(best, places, len(order)), starts)
     return Predictions(
-        documents,
-        np.array([row[0] for row in rows]),
-        np.array([row[1] for row in rows]),
-        [row[2] for row in rows],
-        sum(row[3] for row in rows),
+        list(documents),
+        predicted,
+        np.add.reduceat(np.where(is_gold, places, 0), starts),
+        [str(value) for value in table["gold"].to_numpy()[order][starts]],
+        int((np.add.reduceat(best.astype(int), starts) > 1).sum()),
     )
 
 
-def _predict_one(group: pd.DataFrame) -> tuple[int, int, str, bool]:
-    scores = group["score"].to_numpy()
-    if group["is_gold"].sum() != 1:
-        name = group["document"].iloc[0]
-        raise PreftuneError(
-            f"document {name} has {group['is_gold'].sum()} gold candidates; prepare its data set again."
-        )
-    best = int(scores.argmax())  # the first one of equals
-    return (
-        best,
-        int(group["is_gold"].to_numpy().argmax()),
-        str(group["gold"].iloc[0]),
-        bool((scores == scores[best]).sum() > 1),
-    )
+def _check_gold(documents: pd.Index, counts: np.ndarray) -> None:
+    for document, count in zip(documents[counts != 1], counts[counts != 1], strict=True):
+        if count == 0:
+            raise PreftuneError(
+                f"document {document} has no gold candidate: its label is hidden or outside its candidates; score a labelled split."
+            )
+        raise PreftuneError(f"document {document} has {count} gold candidates; prepare its data set again.")
 
 
 def compute_metrics(table: pd.DataFrame, metrics: Sequence[str], score: str) -> dict[str, float | None]:
     """The named metrics, as fractions (accuracy, f1) or correlations, each between -1 and 1.
 
-    F1's positive class is candidate 1, which must be labelled `yes`. Correlations (STS-B) are those of the
+    F1's positive class is label 1 of two. Correlations (STS-B) are those of the
     predicted digit with the gold similarity. A correlation with a constant is undefined: None.
 
     Raises:
@@ -104,10 +110,10 @@ def _metric(metric: str, predictions: Predictions, table: pd.DataFrame) -> float
     if metric == "matthews":
         return float(matthews_corrcoef(gold, predicted))
     if metric == "f1":
-        labels = set(table.loc[table["candidate"] == 1, "label"])
-        if labels != {POSITIVE_LABEL}:
+        if table["candidate"].max() != 1:
             raise PreftuneError(
-                f"f1 needs candidate 1 to be '{POSITIVE_LABEL}' but it is {sorted(labels)}; use accuracy."
+                f"f1 needs two candidates, of which label 1 is the positive one, but there are {table['candidate'].max() + 1}: use "
+                "accuracy."
             )
         return float(f1_score(gold == 1, predicted == 1, zero_division=0.0))
     if metric in CORRELATIONS:

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from preftune.figures.losses import optimal_margin
-from preftune.figures.pairs import read_pair_rewards
 from preftune.figures.settings import MarginFigureSettings
 from preftune.figures.style import Mark, Stamp, add_legend, mark, new_figure
 from preftune.stats.bootstrap import Array
+from preftune.tables.pairs import read_pair_rewards
 from preftune.tables.scores import ScoreStore
 
 LOSSES = ("contrastive", "separable")

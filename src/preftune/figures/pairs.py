@@ -1,75 +1,20 @@
-"""Rewards of held-out preference pairs, and the figure of their distributions."""
+"""Panels of the rewards of held-out preference pairs, and the figure of their distributions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
-from preftune.errors import PreftuneError
 from preftune.figures.settings import PairFigureSettings
 from preftune.figures.style import COLOURS, NOT_RUN, Stamp, add_legend, new_figure, say_not_run
-from preftune.stats.bootstrap import Array
-from preftune.tables.averages import suite_tasks
-from preftune.tables.scores import REMEDY, ScoreStore
+from preftune.tables.pairs import PairRewards, read_pair_rewards
+from preftune.tables.scores import ScoreStore
 
 COLUMNS = 3
 BINS = 24
-
-
-@dataclass(frozen=True)
-class PairRewards:
-    """Rewards [pairs, 2] of the two candidates in their order; whether the first is the preferred one [pairs]."""
-
-    rewards: Array
-    first_preferred: NDArray[np.bool_]
-
-    @property
-    def preferred(self) -> Array:
-        """Rewards of the preferred answers [pairs]."""
-        return np.where(self.first_preferred, self.rewards[:, 0], self.rewards[:, 1])
-
-    @property
-    def dispreferred(self) -> Array:
-        """Rewards of the dispreferred answers [pairs]."""
-        return np.where(self.first_preferred, self.rewards[:, 1], self.rewards[:, 0])
-
-
-def read_pair_rewards(store: ScoreStore, run: str) -> dict[int, PairRewards]:
-    """Rewards of a run's held-out pairs by seed, of all preference tasks together; empty without a reward head."""
-    tasks = [
-        task for task in suite_tasks(store, run, ("preference",)) if store.has_score(run, task, "reward")
-    ]
-    found: dict[int, list[PairRewards]] = {}
-    for task in tasks:
-        for seed in store.seeds(run, task):
-            found.setdefault(seed, []).append(read_task(store, run, seed, task))
-    return {
-        seed: PairRewards(
-            np.concatenate([part.rewards for part in parts]),
-            np.concatenate([part.first_preferred for part in parts]),
-        )
-        for seed, parts in sorted(found.items())
-    }
-
-
-def read_task(store: ScoreStore, run: str, seed: int, task: str) -> PairRewards:
-    """Rewards of one task's pairs; a question without exactly two candidates is an error."""
-    path = store.path(run, seed, task)
-    frame = store.table(run, seed, task, ("document", "candidate", "reward", "is_gold"))
-    if frame is None:
-        raise PreftuneError(f"{path} has no items beside it: {REMEDY}.")
-    rows = frame.sort_values(["document", "candidate"], kind="stable")
-    if (rows.groupby("document").size() != 2).any():
-        raise PreftuneError(f"{path}: a pair has not two candidates: {REMEDY}.")
-    rewards = rows["reward"].to_numpy(dtype=float).reshape(-1, 2)
-    if not np.isfinite(rewards).all():
-        raise PreftuneError(f"{path}: a reward is not a number: {REMEDY}.")
-    return PairRewards(rewards, rows["is_gold"].to_numpy(dtype=bool).reshape(-1, 2)[:, 0])
 
 
 def new_pair_figure(

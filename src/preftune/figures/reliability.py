@@ -7,9 +7,7 @@ overconfident. Both candidates stand in their own order, so that the observed ou
 is not fixed beforehand.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +15,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import expit
-from scipy.stats import norm
 
-from preftune.figures.pairs import PairRewards, new_pair_figure
+from preftune.figures.pairs import new_pair_figure
 from preftune.figures.settings import ReliabilityFigureSettings
 from preftune.figures.style import Mark, mark
-from preftune.stats.bootstrap import Array
-
-BINS = 10
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Pairs of similar prediction: mean prediction, observed share and its interval, number of predictions."""
-
-    predicted: float
-    observed: float
-    low: float
-    high: float
-    count: int
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Bins, mean squared error of the predictions, and expected calibration error."""
-
-    bins: list[Bin]
-    brier: float
-    ece: float
-
-
-def wilson_interval(share: float, count: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` trials (Wilson 1927)."""
-    z = float(norm.ppf((1 + level) / 2))
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return middle - half, middle + half
-
-
-def assess_reliability(predicted: Array, observed: Array, seeds: int = 1) -> Reliability:
-    """Reliability of probabilities [predictions] for outcomes 0 or 1 [predictions], in bins of equal width.
-
-    seeds: how often every pair stands among the predictions; intervals count a pair once.
-    """
-    place = np.minimum((predicted * BINS).astype(int), BINS - 1)
-    bins = []
-    for number in np.unique(place):
-        inside = place == number
-        share, count = float(observed[inside].mean()), int(inside.sum())
-        low, high = wilson_interval(share, count / seeds)
-        bins.append(Bin(float(predicted[inside].mean()), share, low, high, count))
-    gaps = sum(one.count * abs(one.predicted - one.observed) for one in bins)
-    return Reliability(bins, float(np.mean((predicted - observed) ** 2)), gaps / len(predicted))
+from preftune.stats.calibration import Reliability, assess_reliability
+from preftune.tables.pairs import PairRewards
 
 
 def assess_run(seeds: Mapping[int, PairRewards], scale: float = 1.0) -> Reliability:

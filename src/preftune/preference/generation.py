@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from preftune.data.chat import encode_prompt, marker_id
+from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.preference.heads import PreferenceModel
+from preftune.preference.scoring import score_trees
 from preftune.progress import track
+from preftune.training.trees import Tree
 
 Conversation = Sequence[Mapping[str, str]]
 
@@ -74,9 +76,39 @@ def generate(
     with _ready(model, settings), _seeded(model.device, seed):
         for start in track(range(0, len(rows), batch), "writing answers", unit="batch"):
             group = rows[start : start + batch]
-            for i, ids in zip(group, _write(model, [prompts[i] for i in group], marker), strict=True):
+            unique = list(dict.fromkeys(group))
+            owners = torch.tensor([unique.index(i) for i in group])
+            written = _write(model, [prompts[i] for i in unique], owners, marker)
+            for i, ids in zip(group, written, strict=True):
                 answers[i].append(_read_answer(model, ids, marker))
     return answers
+
+
+def reward_answers(
+    model: PreferenceModel,
+    conversations: Sequence[Conversation],
+    answers: Sequence[Sequence[Answer]],
+    head: str | None = None,
+) -> list[list[float]]:
+    """Rewards of the answers to each conversation, in their order; a prompt and equal texts are read once.
+
+    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off, whose reward says less: see
+    `Answer.ended`. `head` names the reward head where there are several.
+
+    Raises:
+        PreftuneError: the model has no head, or none of that name.
+    """
+    model.rewards([], head)  # an unknown head ends it before anything is read
+    texts = [list(dict.fromkeys(answer.text for answer in found)) for found in answers]
+    trees = []
+    for i, conversation in enumerate(conversations):
+        branches = tuple(encode_completion(model.tokenizer, text) for text in texts[i])
+        trees.append(Tree(f"prompt {i + 1}", encode_prompt(model.tokenizer, list(conversation)), branches))
+    by_head = score_trees(model, trees, log_probabilities=False, description="rewarding answers").rewards
+    (values,) = by_head.values() if head is None else (by_head[head],)
+    places = ((i, text) for i, own in enumerate(texts) for text in own)
+    rewards = dict(zip(places, values.tolist(), strict=True))
+    return [[rewards[i, answer.text] for answer in found] for i, found in enumerate(answers)]
 
 
 def best_of(
@@ -93,8 +125,7 @@ def best_of(
 ) -> list[tuple[Answer, float]]:
     """`count` sampled answers with their rewards, best first (of equal rewards, the one sampled first).
 
-    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off, whose reward says less: see
-    `Answer.ended`. Arguments as in `generate`; `head` names the reward head where there are several.
+    Arguments as in `generate`; rewards as in `reward_answers`.
 
     Raises:
         PreftuneError: the model has no head, or none of that name; and as `generate` does.
@@ -110,8 +141,7 @@ def best_of(
         seed=seed,
         batch=batch,
     )
-    finished = [[*conversation, {"role": "assistant", "content": answer.text}] for answer in answers]
-    rewards = model.rewards(finished, head).tolist()
+    (rewards,) = reward_answers(model, [conversation], [answers], head)
     return sorted(zip(answers, rewards, strict=True), key=lambda pair: -pair[1])
 
 
@@ -159,17 +189,38 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _write(model: PreferenceModel, prompts: Sequence[Sequence[int]], marker: int) -> list[list[int]]:
-    """New ids of each row of one batch, padded on the left, so that all answers begin in one column."""
+def _write(
+    model: PreferenceModel, prompts: Sequence[Sequence[int]], owners: Tensor, marker: int
+) -> list[list[int]]:
+    """New ids of each row of one batch, whose prompt is that of its owner [rows].
+
+    Prompts are padded on the left, so that all answers begin in one column.
+    """
     width = max(map(len, prompts))
-    ids = torch.tensor([[marker] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    padding = [[marker] * (width - len(prompt)) for prompt in prompts]
+    ids = torch.tensor([[*pad, *prompt] for pad, prompt in zip(padding, prompts, strict=True)])
+    mask = torch.tensor(
+        [[0] * len(pad) + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
+    )
+    ids, mask, owners = (tensor.to(model.device) for tensor in (ids, mask, owners))
+    shared = {} if len(prompts) == len(owners) else {"past_key_values": _read_once(model, ids, mask, owners)}
     # transformers counts the positions of every row from its mask.
     written: Any = model.causal_lm.generate(  # [rows, width + new tokens]
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
+        input_ids=ids[owners], attention_mask=mask[owners], **shared
     )
     new: Tensor = written[:, width:]
     return new.tolist()  # type: ignore[no-any-return]
+
+
+def _read_once(model: PreferenceModel, ids: Tensor, mask: Tensor, owners: Tensor) -> Any:
+    """Keys and values of all but the last token of each row's prompt: the samples of a prompt share one reading of it."""
+    seen = mask[:, :-1]
+    positions = (seen.cumsum(-1) - 1).clamp(min=0)
+    output = model.causal_lm(
+        input_ids=ids[:, :-1], attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1
+    )
+    output.past_key_values.batch_select_indices(owners)
+    return output.past_key_values
 
 
 def _read_answer(model: PreferenceModel, ids: Sequence[int], marker: int) -> Answer:

@@ -12,7 +12,15 @@ from preftune.tables.assemble import Setting
 from preftune.tables.cells import NOT_RUN, CellRecord
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.claims_render import format_effect
-from preftune.tables.render import HEADS, TITLES, describe, format_number, format_published, labels
+from preftune.tables.render import (
+    HEADS,
+    TITLES,
+    describe,
+    format_number,
+    format_point,
+    format_published,
+    labels,
+)
 
 REMEDY = "make the table again"
 # How the Markdown prints a cell; the report prints it in another way.
@@ -89,7 +97,7 @@ def format_interval(record: CellRecord) -> str:
 def view_cell(record: CellRecord) -> CellView:
     """The printed form of one cell."""
     run = record.value is not None
-    value = "" if record.value is None else format_number(record.value, record.rounding)
+    value = "" if record.value is None else format_point(record, record.value)
     if not run and record.system == "ours":
         value = NOT_RUN
     return CellView(value, format_interval(record), format_published(record), run, describe_cell(record))
@@ -117,6 +125,7 @@ def describe_cell(record: CellRecord) -> list[tuple[str, str]]:
         ("interval", record.interval_method if record.interval else ""),
         ("paper", f"{record.published} ({record.source})" if record.published else ""),
         ("verdict", verdict),
+        ("prompts", ", ".join(f"{one['name']} ({one['sha256']})" for one in record.templates)),
         ("score files", "\n".join(record.score_files)),
     ]
     return [(name, text) for name, text in pairs if text]

@@ -40,6 +40,7 @@ class PaperView:
     figures: list[FigureView]
     missing: list[str]
     opinions: list[dict[str, Any]] = field(default_factory=list)
+    submissions: list[tuple[str, bool]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def list_report_files(results: Path) -> list[Path]:
     found += [
         *(results / "dph" / "second_opinion").glob("*/seed-*.json"),
         *(results / "timings").rglob("*.tsv"),
+        *list_submissions(results, "dph"),
     ]
     return sorted(path for path in found if path.is_file() and not path.name.endswith(".run.json"))
 
@@ -106,16 +108,35 @@ def read_paper(results: Path, paper: str, setting: Setting) -> PaperView:
         else:
             missing.append(f"figure {name}: not run at this scale")
     dirty = claims_audit.is_file() and is_dirty(claims_audit)
-    return PaperView(
-        paper, PAPERS[paper], claims, dirty, tables, figures, missing, read_opinions(results, paper)
-    )
+    opinions, submissions = read_opinions(results, paper), read_submissions(results, paper)
+    return PaperView(paper, PAPERS[paper], claims, dirty, tables, figures, missing, opinions, submissions)
 
 
 def read_opinions(results: Path, paper: str) -> list[dict[str, Any]]:
     """Comparisons of our scorer with lm-eval's, each with the run it was made on."""
     files = sorted((results / paper / "second_opinion").glob("*/seed-*.json"))
     files = [path for path in files if not path.name.endswith(".run.json")]
-    return [{"run": path.parent.name, **read_json(path)} for path in files]
+    return [
+        {"run": path.parent.name, **comparison}
+        for path in files
+        for comparison in read_json(path)["comparisons"]
+    ]
+
+
+def list_submissions(results: Path, paper: str) -> list[Path]:
+    """Files for the GLUE server."""
+    return sorted((results / paper / "submission").glob("*/seed-*/submission-*.zip"))
+
+
+def read_submissions(results: Path, paper: str) -> list[tuple[str, bool]]:
+    """Each file for the GLUE server, and whether it answers the whole test splits, by its record."""
+    return [
+        (
+            path.relative_to(results).as_posix(),
+            bool(read_json(path.with_suffix(".run.json"))["facts"]["whole"]),
+        )
+        for path in list_submissions(results, paper)
+    ]
 
 
 def read_timings(results: Path) -> list[TimingView]:

@@ -32,8 +32,13 @@ class EvaluationSettings(EvaluationOptions):
 class SecondOpinionSettings(Settings):
     """lm-eval on the same questions and prompts."""
 
-    task: str
-    limit: int | None
+    chats: tuple[str, ...] = Field(
+        default=(), strict=False, description="tasks compared as chats, with our prompts and token ids"
+    )
+    texts: tuple[str, ...] = Field(
+        default=(), strict=False, description="tasks compared as plain texts, with lm-eval's own prompts"
+    )
+    limit: int | None = Field(description="questions a task (null: all of the prepared split)")
     batch: int = Field(ge=1)
     dtype: Precision = "auto"
 

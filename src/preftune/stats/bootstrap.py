@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 RESAMPLES = 2000
+# Draws that are counted at once: their counts are a matrix [BLOCK, items].
+BLOCK = 100
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,14 @@ class Effect:
     n_seeds: int
 
 
+def generator_of(name: str, seed: int) -> np.random.Generator:
+    """The random generator of what has this name."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
 def resample_items(name: str, items: int, resamples: int = RESAMPLES, seed: int = 0) -> Indices:
     """Item draws [resamples, items]; equal for equal (name, items, seed), so that systems are paired."""
-    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return generator.integers(0, items, size=(resamples, items))
+    return generator_of(name, seed).integers(0, items, size=(resamples, items))
 
 
 def resample_seeds(seeds: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
@@ -49,6 +55,19 @@ def bootstrap_means(values: Array, name: str, resamples: int = RESAMPLES, seed: 
     by_item = resample_seeds(len(values), resamples, seed) @ values  # [resamples, items]
     draws = resample_items(name, values.shape[1], resamples, seed)
     return np.take_along_axis(by_item, draws, axis=1).mean(axis=1)
+
+
+def resample_sums(values: Array, name: str, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """Sums [resamples, columns] of values [items, columns] over drawn items: for ratios of sums."""
+    items = len(values)
+    draws = resample_items(name, items, resamples, seed)
+    sums = []
+    for start in range(0, resamples, BLOCK):
+        block = draws[start : start + BLOCK]
+        places = block + items * np.arange(len(block))[:, None]
+        counts = np.bincount(places.ravel(), minlength=block.size).reshape(block.shape)
+        sums.append(counts @ values)
+    return np.concatenate(sums)
 
 
 def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:

@@ -24,6 +24,12 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return mean - half, mean + half
 
 
+def bootstrap_interval(replicates: Array, seeds: int, level: float = 0.95) -> tuple[tuple[float, float], str]:
+    """Percentile interval of replicates [resamples] over items (and seeds), and the name of its method."""
+    over = "items" if seeds == 1 else f"items and {seeds} seeds"
+    return percentile_interval(replicates, level), f"bootstrap over {over}"
+
+
 def cell_interval(
     per_seed: Sequence[float], replicates: Array | None, level: float = 0.95
 ) -> tuple[tuple[float, float] | None, str]:
@@ -36,5 +42,4 @@ def cell_interval(
         return t_interval(per_seed, level), f"t over {len(per_seed)} seeds"
     if replicates is None:
         return None, "none: too few seeds, and no items to resample"
-    over = "items" if len(per_seed) == 1 else f"items and {len(per_seed)} seeds"
-    return percentile_interval(replicates, level), f"bootstrap over {over}"
+    return bootstrap_interval(replicates, len(per_seed), level)

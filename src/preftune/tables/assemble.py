@@ -9,7 +9,7 @@ import numpy as np
 
 from preftune.adapters.parameters import paper_parameter_table
 from preftune.stats.bootstrap import Array
-from preftune.stats.intervals import cell_interval
+from preftune.stats.intervals import bootstrap_interval, cell_interval
 from preftune.tables.cells import DERIVED, EXACT, INAPPLICABLE, NOT_RUN, PAIRED, Cell, CellRecord
 from preftune.tables.measures import Measure, combine, measure
 from preftune.tables.scores import ScoreStore
@@ -89,7 +89,7 @@ def record_cell(cell: Cell, measured: Measure | None, setting: Setting, missing:
         value, method = float(measured.replicates[0]), "exact"
     elif measured is not None:
         value = measured.value * unit.factor
-        bounds, method = cell_interval(list(measured.per_seed.values()), measured.replicates)
+        bounds, method = measured_interval(measured)
         if unit.name in EXACT:
             bounds, method = None, "exact"
         interval = None if bounds is None else (bounds[0] * unit.factor, bounds[1] * unit.factor)
@@ -119,6 +119,13 @@ def record_cell(cell: Cell, measured: Measure | None, setting: Setting, missing:
         unit.decimals,
         measured.files if measured else (),
     )
+
+
+def measured_interval(measured: Measure) -> tuple[tuple[float, float] | None, str]:
+    """Interval of a measure, in its own unit, and the name of its method."""
+    if measured.resampled and measured.replicates is not None:
+        return bootstrap_interval(measured.replicates, len(measured.per_seed))
+    return cell_interval(list(measured.per_seed.values()), measured.replicates)
 
 
 def judge(

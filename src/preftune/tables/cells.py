@@ -30,7 +30,7 @@ COLUMNS = (
     "tolerance",
     "task",
 )
-SCORES = ("log", "reward", "implicit", "")
+SCORES = ("log", "log_sum", "log_chars", "reward", "implicit", "")
 PAIRED = ("difference", "CIDEr_difference", "ratio")
 DERIVED = ("average", "weighted_average", *PAIRED)
 ALIGNMENT_TABLES = (
@@ -39,6 +39,10 @@ ALIGNMENT_TABLES = (
     "frozen_grid",
     "alignment_cost",
     "reasoning",
+    "calibration",
+    "paired_tests",
+    "best_of",
+    "pairwise",
     "gradients",
     "overlap",
 )
@@ -70,6 +74,7 @@ UNITS = {
     "CIDEr_shuffled": PERCENT,
     "CIDEr_difference": PERCENT,
     **dict.fromkeys(("abstention", "error_rate", "repetition", "ended"), PERCENT),
+    **dict.fromkeys(("disagreement", "pairwise_accuracy", "ties"), PERCENT),
     "perplexity": Unit("perplexity", 1, 2),
     "text_perplexity": Unit("perplexity", 1, 2),
     "kl_per_token": Unit("nats a token", 1, 4),
@@ -79,7 +84,14 @@ UNITS = {
     "examples": Unit("pairs", 1, 0),
     "forward_passes": Unit("forward passes", 1, 0),
     "gradient_norm": Unit("gradient norm", 1, 4),
-    "questions": Unit("questions", 1, 0),
+    **dict.fromkeys(("questions", "discordant"), Unit("questions", 1, 0)),
+    "compared_pairs": Unit("comparisons", 1, 0),
+    "brier": Unit("squared error", 1, 3),
+    "log_loss": Unit("nats a pair", 1, 3),
+    "ece": Unit("calibration error", 1, 3),
+    "temperature": Unit("temperature", 1, 2),
+    "accuracy_difference": Unit("points", 100, 1),
+    "p_value": Unit("p", 1, 4),
     "perplexity_blank": Unit("perplexity", 1, 2),
     "difference": Unit("perplexity", 1, 2),
     "ratio": Unit("ratio", 1, 2),
@@ -88,8 +100,8 @@ UNITS = {
         ("lm_trainable_parameters", "trainable_parameters", "extra_parameters"), Unit("parameters", 1, 0)
     ),
 }
-# Counts: the same in every repetition, so without an interval.
-EXACT = ("parameters", "steps", "pairs", "forward passes", "questions")
+# Counts, the same in every repetition, and p-values: without an interval.
+EXACT = ("parameters", "steps", "pairs", "forward passes", "questions", "comparisons", "p")
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellRecord:
-    """One computed cell: value, interval and per_seed unrounded, in `unit`; None where there is no result."""
+    """One computed cell: value, interval and per_seed unrounded, in `unit`; None where there is no result.
+
+    templates: name and sha256 of the template sets that the questions of its score files were worded with.
+    """
 
     table: str
     row: str
@@ -158,6 +173,7 @@ class CellRecord:
     unit: str
     rounding: int
     score_files: tuple[str, ...]
+    templates: tuple[dict[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: tuples become lists."""
@@ -209,7 +225,7 @@ def _parse_cell(path: Path, number: int, row: Mapping[str, str]) -> Cell:
             ) from None
     if row["score"] not in SCORES:
         raise PreftuneError(
-            f"{where}: score is {row['score']!r}: give log, reward, implicit or leave it empty."
+            f"{where}: score is {row['score']!r}: give log, log_sum, log_chars, reward, implicit or leave it empty."
         )
     if row["metric"] not in UNITS:
         raise PreftuneError(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from preftune.tables.assemble import Setting
 from preftune.tables.claims import ClaimRecord
-from preftune.tables.render import escape_latex, format_number
+from preftune.tables.latex import escape_latex
+from preftune.tables.render import format_number
 
 FIELDS = (
     "id",

@@ -69,10 +69,10 @@ def _tasks(store: ScoreStore, a: System, b: System, tasks: Sequence[str]) -> lis
     return sorted(task for task in shared if task in tasks or suites[task] in tasks)
 
 
-def _paired(
+def pair_answers(
     a: System, b: System, tasks: Sequence[str], store: ScoreStore
 ) -> tuple[dict[str, Array], dict[str, Array], tuple[str, ...]]:
-    """Correct answers of both systems by task, and the files."""
+    """Correct answers [seeds, items] of both systems by shared task, and the files. Raises NotTestable without any."""
     sides: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
     files: list[str] = []
     for task in _tasks(store, a, b, tasks):
@@ -95,7 +95,7 @@ def _paired(
 
 def compare_accuracy(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
     """Difference of the mean over tasks of accuracy, in percentage points, over items and seeds."""
-    left, right, files = _paired(a, b, tasks, store)
+    left, right, files = pair_answers(a, b, tasks, store)
     effect = paired_bootstrap_accuracy(left, right)
     return _comparison(effect, 100, "points", files)
 

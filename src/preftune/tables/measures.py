@@ -28,7 +28,10 @@ ITEM_COLUMNS = {"CIDEr": "cider", "CIDEr_shuffled": "cider_shuffled", "ROUGE-L":
 
 @dataclass(frozen=True)
 class Measure:
-    """Unscaled values by seed; replicates [resamples] of their mean, None where there are no items."""
+    """Unscaled values by seed; replicates [resamples] of their mean, None where there are no items.
+
+    resampled: the interval is that of the replicates, however many seeds there are.
+    """
 
     per_seed: dict[int, float]
     replicates: Array | None
@@ -36,6 +39,7 @@ class Measure:
     split: str
     files: tuple[str, ...]
     aggregation: str
+    resampled: bool = False
 
     @property
     def value(self) -> float:

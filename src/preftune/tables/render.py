@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import EXACT, NOT_RUN, CellRecord
+from preftune.tables.latex import escape_latex
+from preftune.tables.templates import describe_templates
 
 TITLES = {
     "glue": "GLUE (DPH paper)",
@@ -20,6 +22,10 @@ TITLES = {
     "frozen_grid": "Heads on the frozen SFT model: accuracy by the reward",
     "alignment_cost": "What alignment costs the language model",
     "reasoning": "Reasoning, contradiction and abstention",
+    "calibration": "Are differences of rewards probabilities?",
+    "paired_tests": "Two systems on the same questions, task by task",
+    "best_of": "Best of n: the answer that the reward chooses",
+    "pairwise": "Pairwise accuracy by section, in the manner of RewardBench",
     "gradients": "Norm of each loss's gradient, by part of the model",
     "overlap": "Questions of the evaluation that stand in the training mixes",
     "adaptors": "Adaptors (Context-PEFT paper, Table 1): caption perplexity",
@@ -45,6 +51,27 @@ NOTES = {
     "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
     "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "
     "contradict their passage, answers to questions that have none, and declined questions that have one.",
+    "calibration": "δ is the reward of the preferred answer less that of the other. Pairs are the held-out preference pairs; "
+    "choice pairs set the gold candidate of a question against each wrong one: all count alike, and questions are resampled "
+    "with all of theirs. A contrastive loss makes σ(δ) the probability, the separable one σ(δ/2) where the rewards of a pair "
+    "are centred on zero. T is fitted by maximum likelihood, between 0.05 and 20, on one half of the questions (a seeded "
+    "split) and predicts the other; the table gives the geometric mean of both fits, the interval of a prediction takes them "
+    "as they are. ECE: ten bins of equal width, each seed by itself. Lower is better for Brier score, log loss and ECE; always "
+    "saying 1/2 has a Brier score of 0.25 and a log loss of 0.693.",
+    "paired_tests": "The pairs of systems are those that the claims compare by accuracy. The interval of a − b is the paired "
+    "bootstrap's, over items and, where there are several, seeds. Answers of several seeds to one question are not "
+    "independent: who alone is right, and McNemar's exact two-sided p, are of the first seed of either system. Holm's "
+    "correction is over the tasks of one pair of systems.",
+    "best_of": "Shares of right answers among those that the run writes itself, mean over tasks. Random is the mean over the "
+    "samples, which is what a choice by chance is right with; any of n, that one of the samples is right: no choice does "
+    "better. Samples disagree where some are right and others are not, and only there a choice matters. An answer is right if "
+    "it is the gold one but for case and punctuation; questions whose gold answer is too long to be written are left out and "
+    "counted. The intervals of both differences are paired bootstraps over questions, and seeds where there are several.",
+    "pairwise": "A pair is a question's gold answer against one of the others: won where the gold one has the higher score; a "
+    "tie counts one half (RewardBench: as lost). A section counts all its pairs alike, overall is the plain mean of the "
+    "sections that were run. Chat: preference pairs. Reasoning: GSM8K, WinoGrande, PIQA, HellaSwag, OpenBookQA, ARC. Reading: "
+    "RACE, BoolQ, answerable SQuAD. Faithfulness: unanswerable SQuAD, passage contradiction, TruthfulQA. Language: GLUE without "
+    "STS-B. These are not RewardBench's own data.",
     "gradients": "A dash: the part is frozen, or the loss does not reach it; a language-model head that is the token "
     "embedding counts as embeddings. KL is at its minimum at the SFT model, so its gradient is 0 up to rounding.",
     "overlap": "Counts of questions; 0 is a clean task. Texts are compared without case, punctuation and white space; "
@@ -53,7 +80,13 @@ NOTES = {
     "parameters": "Agnostic and specific are counted for the shape of the paper's LM, at every scale alike.",
 }
 NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]
-HEADS = {"gradients": "Loss", "overlap": "Task", "frozen_grid": "Head"}
+HEADS = {
+    "gradients": "Loss",
+    "overlap": "Task",
+    "frozen_grid": "Head",
+    "calibration": "Run, prediction",
+    "paired_tests": "a − b, task",
+}
 CSV_FIELDS = (
     "table",
     "row",
@@ -92,11 +125,18 @@ def format_published(record: CellRecord) -> str:
     )
 
 
+def format_point(record: CellRecord, value: float) -> str:
+    """A value with the record's decimals; a p-value that they would show as 0 is below their last one."""
+    if record.unit == "p" and round(value, record.rounding) == 0:
+        return f"< {10**-record.rounding:.{record.rounding}f}"
+    return format_number(value, record.rounding)
+
+
 def format_value(record: CellRecord) -> str:
     """Value ± half the interval's width, `not run at this scale`, or nothing for a cited system."""
     if record.value is None:
         return NOT_RUN if record.system == "ours" else ""
-    text = format_number(record.value, record.rounding)
+    text = format_point(record, record.value)
     if record.interval is None:
         return text
     half = (record.interval[1] - record.interval[0]) / 2
@@ -142,7 +182,19 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
         lines.append(f"Scored on the {' and '.join(sorted({split for split, _ in scored}))} split.")
     if any("undefined" in record.aggregation for record in run):
         lines.append("A correlation of constant predictions is undefined and counted as 0.")
-    return [*lines, NOTES[table]] if table in NOTES else lines
+    lines += describe_templates(records)
+    lines += [NOTES[table]] if table in NOTES else []
+    return lines + describe_sources(records)
+
+
+def describe_sources(records: Iterable[CellRecord]) -> list[str]:
+    """Where the published numbers of each row are from: one line, or none where there are no such numbers."""
+    rows: dict[str, list[str]] = {}
+    for record in records:
+        if record.published:
+            rows.setdefault(record.source, []).append(record.row)
+    listed = [f"{', '.join(dict.fromkeys(own))}: {source}" for source, own in rows.items()]
+    return [f"Sources: {' · '.join(listed)}."] if listed else []
 
 
 def render_csv(records: Sequence[CellRecord], setting: Setting) -> str:
@@ -197,13 +249,6 @@ def render_markdown(table: str, records: Sequence[CellRecord], setting: Setting)
 def _markdown_cell(ours: str, published: str) -> str:
     parts = [ours, f"({published})" if published else ""]
     return "<br>".join(part for part in parts if part) or "–"
-
-
-def escape_latex(text: str) -> str:
-    """Text safe in LaTeX."""
-    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$", "−": "$-$"}
-    special |= {character: "\\" + character for character in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in text)
 
 
 def render_latex(table: str, records: Sequence[CellRecord], setting: Setting) -> str:

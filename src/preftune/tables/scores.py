@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from preftune.errors import PreftuneError
+from preftune.evaluation.metrics import candidate_scores
 from preftune.stats.bootstrap import Array
 
 _PLACE = re.compile(r"(?P<run>[^/]+)/seed-(?P<seed>\d+)/(?P<name>[^/]+)\.json$")
@@ -29,6 +30,7 @@ V = TypeVar("V")
 POINTS = {
     "log": ("log_probability", "tokens"),
     "log_sum": ("log_probability", "end_log_probability"),
+    "log_chars": ("log_probability",),
     "reward": ("reward",),
     "implicit": ("log_ratio",),
 }
@@ -70,6 +72,7 @@ class ScoreStore:
                     continue
                 if wanted is None or place["run"] in wanted:
                     self._files[place["run"], int(place["seed"]), place["name"]] = file
+        self._keys = {path.as_posix(): key for key, path in self._files.items()}
         self._seeds: dict[str, dict[str, list[int]]] = {}
         for run, seed, name in sorted(self._files):
             self._seeds.setdefault(run, {}).setdefault(name, []).append(seed)
@@ -105,6 +108,18 @@ class ScoreStore:
                 raise PreftuneError(f"{path} holds no JSON object: {REMEDY}.")
             self._json[path] = value
         return self._json[path]
+
+    def template(self, file: str) -> tuple[str, str] | None:
+        """Name and sha256 of the template set that a metrics file was scored with; None where it states none."""
+        if file not in self._keys:
+            return None
+        stated = self.read(*self._keys[file]).get("templates")
+        if stated is None:
+            return None
+        known = [stated.get(key) for key in ("name", "sha256")] if isinstance(stated, dict) else []
+        if len(known) != 2 or not all(isinstance(text, str) and text for text in known):
+            raise PreftuneError(f"{file}: templates is {stated!r}, not a name and a sha256: {REMEDY}.")
+        return str(known[0]), str(known[1])
 
     def suites(self, run: str) -> dict[str, str]:
         """task -> suite, of the run's tasks that belong to a suite."""
@@ -177,12 +192,17 @@ def remember(kept: dict[K, V], key: K, value: V) -> None:
         del kept[next(iter(kept))]
 
 
-def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
-    first, *rest = (frame[column] for column in POINTS[score])
-    points = first / rest[0] if score == "log" else sum(rest, start=first)
+def read_points(frame: pd.DataFrame, score: str, path: Path) -> pd.Series:
+    """The score of each candidate of a table; one that is not a number is an error that names the table's `path`."""
+    points = candidate_scores(frame, score)
     if points.isna().any():
         row = int(points.isna().to_numpy().argmax()) + 1
         raise PreftuneError(f"{path}: the {score} score of row {row} is not a number: {REMEDY}.")
+    return points
+
+
+def _choose(frame: pd.DataFrame, score: str, path: Path) -> Choices:
+    points = read_points(frame, score, path)
     ordered = frame.assign(points=points).sort_values(["document", "candidate"], kind="stable")
     groups, documents = pd.factorize(ordered["document"])
     scores = ordered["points"].to_numpy(dtype=float)

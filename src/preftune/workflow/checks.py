@@ -4,6 +4,8 @@ import fnmatch
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from preftune.data.tasks.registry import find_tasks
+from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
 from preftune.workflow.config import did_you_mean
 
@@ -34,7 +36,14 @@ def check_plan(plan: "Plan") -> None:
             _check_name(where, "task or data set", name, [*plan.tasks, *plan.datasets])
     for task in config.dph.evaluation.tasks:
         _check_name(f"{source}: key dph.evaluation.tasks", "task", task, plan.tasks)
-    _check_name(f"{source}: key dph.second_opinion.task", "task", config.dph.second_opinion.task, plan.tasks)
+    opinion = config.dph.second_opinion
+    for task in opinion.chats:
+        _check_name(f"{source}: key dph.second_opinion.chats", "task", task, plan.tasks)
+    for task in opinion.texts:
+        known = read_templates("lm-eval").content.tasks
+        named = [name for name, row in plan.tasks.items() if row["template"] in known]
+        _check_name(f"{source}: key dph.second_opinion.texts", "task with lm-eval's wording", task, named)
+    find_tasks(config.dph.evaluation.tasks, config.dph.evaluation.templates or config.dph.templates)
     encoders = [name for name, model in plan.models.items() if model["kind"] == "encoder"]
     for run in plan.registry.values():
         settings = plan.settings(run.name)
@@ -54,6 +63,14 @@ def check_plan(plan: "Plan") -> None:
         _check_name(f"{source}: key dph.drift.answer_tasks", "task", task, plan.tasks)
     for key in ("text_dataset", "prompt_dataset"):
         _check_name(f"{source}: key dph.drift.{key}", "data set", getattr(drift, key), plan.datasets)
+    headed = [run.name for run in plan.runs("dph", "alignment") if plan.settings(run.name)["dph"] != "none"]
+    for name in config.dph.best_of.runs:
+        _check_name(f"{source}: key dph.best_of.runs", "run with a reward head", name, headed)
+    for task in config.dph.best_of.tasks:
+        _check_name(f"{source}: key dph.best_of.tasks", "task", task, plan.tasks)
+    for name in config.dph.submission.runs:
+        runs = [run.name for run in plan.runs("dph")]
+        _check_name(f"{source}: key dph.submission.runs", "run", name, runs)
     shown = [run.name for run in plan.runs("context_peft", "captioning")]
     _check_name(
         f"{source}: key context_peft.attention.run",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from preftune.errors import PreftuneError
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.base import Settings
+from preftune.settings.best_of import BestOfSettings
 from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
@@ -32,6 +33,7 @@ from preftune.settings.evaluation import (
 )
 from preftune.settings.reference import ReferenceOptions
 from preftune.settings.sft import SftSettings
+from preftune.settings.submission import SubmissionSettings
 
 
 class CaptioningSection(CaptioningSettings):
@@ -46,26 +48,46 @@ class AttentionSection(AttentionSettings):
     run: str
 
 
+class EvaluationSection(EvaluationOptions):
+    """Scoring, and the wording of its questions."""
+
+    templates: str | None = Field(
+        default=None, description="template set that questions are scored with (null: the one of training)"
+    )
+
+
 class DriftSection(DriftSettings):
     """What alignment does to the language model, and the runs that are measured."""
 
     runs: tuple[str, ...] = Field(strict=False, description="trained runs, in the order of the tables")
 
 
+class BestOfSection(BestOfSettings):
+    """The reward's choice among sampled answers, and the runs with a head that are measured."""
+
+    runs: tuple[str, ...] = Field(strict=False, description="runs, in the order of the table")
+
+
 class DphSection(Settings):
     """The DPH paper at this scale."""
 
     model: str = Field(description="a model of kind language in config/models.yaml")
+    templates: str = Field(
+        default="chat",
+        description="template set of config/templates/ that words every question, or a .yaml of one's own",
+    )
     datasets: DatasetSettings
     sft_mix: SftMixSettings
     preference_mix: PreferenceMixSettings
     sft: SftSettings
     reference: ReferenceOptions = ReferenceOptions()
     alignment: AlignmentSettings
-    evaluation: EvaluationOptions
+    evaluation: EvaluationSection
     drift: DriftSection
+    best_of: BestOfSection
     gradients: GradientSettings
     second_opinion: SecondOpinionSettings
+    submission: SubmissionSettings
 
 
 class ContextPeftSection(Settings):

@@ -3,6 +3,8 @@
 from functools import cache, cached_property
 from typing import Any
 
+from preftune.data.templates import read_templates
+from preftune.provenance.digest import ROOT
 from preftune.settings.alignment import REFERENCED
 from preftune.workflow.jobs import Job, Jobs
 from preftune.workflow.registry import Run
@@ -10,6 +12,30 @@ from preftune.workflow.registry import Run
 
 class LanguageJobs(Jobs):
     """Every job between the raw rows and the scores of the language models."""
+
+    @cached_property
+    def templates(self) -> str:
+        """The file of the template set that words what models are trained on."""
+        return self._templates_file(self.config.dph.templates)
+
+    @cached_property
+    def evaluation_templates(self) -> str:
+        """The file of the template set that words what they are scored on: the same one, unless the config names another."""
+        return self._templates_file(self.config.dph.evaluation.templates or self.config.dph.templates)
+
+    def _templates_file(self, name: str) -> str:
+        path = read_templates(name).path
+        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
+
+    @cached_property
+    def task_files(self) -> tuple[str, ...]:
+        """Registry files behind every question that models are trained on."""
+        return ("config/tasks.yaml", self.templates)
+
+    @cached_property
+    def evaluation_files(self) -> tuple[str, ...]:
+        """Registry files behind every question that they are scored on."""
+        return ("config/tasks.yaml", self.evaluation_templates)
 
     @cached_property
     def evaluation_datasets(self) -> list[str]:
@@ -33,7 +59,7 @@ class LanguageJobs(Jobs):
         parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
         settings = getattr(self.config.dph, mix).model_dump(mode="json")
         return self.job(f"prepare_{mix}", settings, parents=(*parents, self.fetch_model(self.config.dph.model)),
-                        files=("config/tasks.yaml",))  # fmt: skip
+                        files=self.task_files)  # fmt: skip
 
     @cache
     def train_language(self, name: str, seed: int) -> Job:
@@ -76,18 +102,23 @@ class LanguageJobs(Jobs):
         parents = (self.train_language(run, seed), self.prepare_mix("preference_mix"))
         return self.job("compute_reference", settings, parents=parents)
 
+    @property
+    def evaluation_options(self) -> dict[str, Any]:
+        """How candidates are scored; the template set is a file of the job."""
+        return self.config.dph.evaluation.model_dump(mode="json", exclude={"templates"})
+
     @cache
     def evaluate_tasks(self, name: str, seed: int) -> Job:
         """Scores of a run: from its own passes, or its head's on the states of the run that it started from."""
         run = self.run(name)
-        settings = self.config.dph.evaluation.model_dump(mode="json") | {"states": self.keeps_states(name)}
+        settings = self.evaluation_options | {"states": self.keeps_states(name)}
         parents: tuple[Job, ...] = (self.train_language(name, seed),)
         if run.stage == "alignment":
             parents += (self.evaluate_tasks(run.parent, self.parent_seed(run, seed)),)
         if self.is_frozen(name):
-            return self.job("evaluate_heads", settings, parents=parents, files=("config/tasks.yaml",))
+            return self.job("evaluate_heads", settings, parents=parents, files=self.evaluation_files)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.evaluation_datasets)
-        return self.job("evaluate_tasks", settings, parents=parents, files=("config/tasks.yaml",))
+        return self.job("evaluate_tasks", settings, parents=parents, files=self.evaluation_files)
 
     @cached_property
     def drift_datasets(self) -> list[str]:
@@ -105,7 +136,22 @@ class LanguageJobs(Jobs):
         if run.stage == "alignment":
             parents += (self.train_language(run.parent, self.parent_seed(run, seed)),)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.drift_datasets)
-        return self.job("evaluate_drift", settings, parents=parents, files=("config/tasks.yaml",))
+        return self.job("evaluate_drift", settings, parents=parents, files=self.task_files)
+
+    @cached_property
+    def best_of_datasets(self) -> list[str]:
+        """Data sets whose questions are answered by best of n."""
+        return sorted({self.tasks[task]["dataset"] for task in self.config.dph.best_of.tasks})
+
+    @cache
+    def evaluate_best_of(self, name: str, seed: int) -> Job:
+        """What a run's head chooses among the run's own answers; the seed also draws these."""
+        settings = self.config.dph.best_of.model_dump(mode="json", exclude={"runs"})
+        parents = (
+            self.train_language(name, seed),
+            *(self.prepare_dataset(dataset) for dataset in self.best_of_datasets),
+        )
+        return self.job("evaluate_best_of", settings, seed=seed, parents=parents, files=self.task_files)
 
     def compute_gradients(self) -> Job:
         """Gradient flow, from the first SFT run's model."""
@@ -130,7 +176,7 @@ class LanguageJobs(Jobs):
         settings = {"train": train, "evaluation": list(self.config.dph.evaluation.tasks),
                     "limit": self.config.dph.evaluation.limit}  # fmt: skip
         parents = tuple(self.prepare_dataset(name) for name in self.overlap_datasets)
-        return self.job("compute_overlap", settings, parents=parents, files=("config/tasks.yaml",))
+        return self.job("compute_overlap", settings, parents=parents, files=self.task_files)
 
     @cached_property
     def overlap_datasets(self) -> list[str]:
@@ -140,7 +186,52 @@ class LanguageJobs(Jobs):
         return sorted({task["dataset"] for task in tasks} | set(self.evaluation_datasets))
 
     def evaluate_second_opinion(self, run: str, seed: int) -> Job:
-        settings = self.config.dph.second_opinion.model_dump()
-        dataset = self.tasks[settings["task"]]["dataset"]
-        parents = (self.train_language(run, seed), self.prepare_dataset(dataset))
-        return self.job("evaluate_second_opinion", settings, parents=parents, files=("config/tasks.yaml",))
+        settings = self.config.dph.second_opinion.model_dump(mode="json")
+        datasets = (self.prepare_dataset(dataset) for dataset in self.second_opinion_datasets)
+        parents = (self.train_language(run, seed), *datasets)
+        files = (*self.task_files, "config/templates/lm-eval.yaml")
+        return self.job("evaluate_second_opinion", settings, parents=parents, files=files)
+
+    @cached_property
+    def second_opinion_datasets(self) -> list[str]:
+        """Data sets behind the tasks that lm-eval scores too."""
+        opinion = self.config.dph.second_opinion
+        return sorted({self.tasks[task]["dataset"] for task in (*opinion.chats, *opinion.texts)})
+
+    @cached_property
+    def hidden_tasks(self) -> list[str]:
+        """Tasks whose labels the GLUE server alone knows."""
+        return [name for name, task in self.tasks.items() if task["suite"] == "glue-test"]
+
+    @cached_property
+    def submission_datasets(self) -> list[str]:
+        """Data sets behind them."""
+        return sorted({self.tasks[task]["dataset"] for task in self.hidden_tasks})
+
+    def server_scores(self, name: str) -> list[str]:
+        """Scores of a run that a file for the GLUE server is made of: `reward` only with a head."""
+        aligned = self.run(name).stage == "alignment"
+        return ["log", "reward"] if aligned and self.settings(name)["dph"] != "none" else ["log"]
+
+    @cache
+    def evaluate_submission(self, name: str, seed: int) -> Job:
+        """Scores of a run on the hidden test splits; the server needs an answer to every row, so no long one is left out."""
+        settings = self.evaluation_options | {
+            "tasks": self.hidden_tasks,
+            "limit": self.config.dph.submission.limit,
+            "long": "truncate",
+        }
+        parents = (
+            self.train_language(name, seed),
+            *(self.prepare_dataset(dataset) for dataset in self.submission_datasets),
+        )
+        return self.job("evaluate_submission", settings, parents=parents, files=self.task_files)
+
+    def export_glue_submission(self, name: str, seed: int, score: str) -> Job:
+        """A file for the GLUE server; of whole test splits of real rows it must hold the official counts."""
+        config = self.config.dph
+        whole = config.submission.limit is None and config.datasets.limit_evaluation is None
+        counts = {task: self.datasets[row["dataset"]]["counts"][row["split"]]
+                  for task, row in self.tasks.items() if task in self.hidden_tasks}  # fmt: skip
+        settings = {"score": score, "counts": counts if whole and self.config.data != "embedded" else None}
+        return self.job("export_glue_submission", settings, parents=(self.evaluate_submission(name, seed),))

@@ -27,6 +27,18 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     for name in plan.config.dph.drift.runs:
         for seed in plan.run(name).seeds:
             yield f"{results}/dph/drift/{name}/seed-{seed}/drift.json", plan.evaluate_drift(name, seed)
+    for name in plan.config.dph.best_of.runs:
+        for seed in plan.run(name).seeds:
+            yield f"{results}/dph/best_of/{name}/seed-{seed}/best_of.json", plan.evaluate_best_of(name, seed)
+    for name in plan.config.dph.submission.runs:
+        for dataset in plan.submission_datasets:
+            yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
+        seed = plan.run(name).seeds[0]
+        folder = f"{results}/dph/submission/{name}/seed-{seed}"
+        yield f"{folder}/scores/run.json", plan.evaluate_submission(name, seed)
+        for score in plan.server_scores(name):
+            job = plan.export_glue_submission(name, seed, score)
+            yield f"{folder}/submission-{score}.zip", job
     for run in plan.runs("dph", "sft"):
         for seed in run.seeds:
             yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)

@@ -12,6 +12,8 @@ from preftune.workflow.jobs import Job
 from preftune.workflow.language_jobs import LanguageJobs
 from preftune.workflow.registry import Run
 
+REGISTRIES = ("config/cells.tsv", "config/claims.tsv")
+
 
 class Plan(LanguageJobs, CaptioningJobs):
     """Everything that the Snakefile needs to know about one scale."""
@@ -45,23 +47,43 @@ class Plan(LanguageJobs, CaptioningJobs):
         """A table of one paper."""
         settings = {"paper": paper, "scale": self.config.scale, "data": self.label,
                     "runs": [run.name for run in self.runs(paper)]}  # fmt: skip
-        return self.job(
-            rule, settings, parents=self.scores(paper), files=("config/cells.tsv", "config/claims.tsv")
-        )
+        return self.job(rule, settings, parents=self.scores(paper), files=REGISTRIES)
 
     def tabulate_alignment(self) -> Job:
         """The tables of what alignment brings and costs."""
         settings = {"paper": "dph", "scale": self.config.scale, "data": self.label,
                     "runs": [run.name for run in self.runs("dph")], "mix_tasks": self.mix_tasks,
                     "settings": self.run_facts}  # fmt: skip
-        parents = (*self.scores("dph"), *self.drift, self.compute_gradients(), self.compute_overlap())
-        return self.job("tabulate_alignment", settings, parents=parents)
+        parents = (
+            *self.scores("dph"),
+            *self.drift,
+            *self.best_of,
+            self.compute_gradients(),
+            self.compute_overlap(),
+        )
+        return self.job("tabulate_alignment", settings, parents=parents, files=REGISTRIES)
 
     @cached_property
     def drift(self) -> tuple[Job, ...]:
         """Every measurement of drift."""
         runs = [self.run(name) for name in self.config.dph.drift.runs]
         return tuple(self.evaluate_drift(run.name, seed) for run in runs for seed in run.seeds)
+
+    @cached_property
+    def submissions(self) -> tuple[Job, ...]:
+        """Every file for the GLUE server."""
+        runs = [self.run(name) for name in self.config.dph.submission.runs]
+        return tuple(
+            self.export_glue_submission(run.name, run.seeds[0], score)
+            for run in runs
+            for score in self.server_scores(run.name)
+        )
+
+    @cached_property
+    def best_of(self) -> tuple[Job, ...]:
+        """Every measurement of best of n."""
+        runs = [self.run(name) for name in self.config.dph.best_of.runs]
+        return tuple(self.evaluate_best_of(run.name, seed) for run in runs for seed in run.seeds)
 
     @cached_property
     def run_facts(self) -> dict[str, dict[str, Any]]:
@@ -117,6 +139,7 @@ class Plan(LanguageJobs, CaptioningJobs):
         ]
         figures = [self.plot(f"plot_{name}", paper) for paper, names in FIGURES.items() for name in names]
         tables.append(self.tabulate_alignment())
+        tables += self.submissions
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)

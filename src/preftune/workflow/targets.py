@@ -82,6 +82,15 @@ class Targets:
             for seed in run.seeds
         ]
 
+    def best_of(self) -> list[str]:
+        """What the heads choose among sampled answers, for the runs that are measured."""
+        runs = [self.plan.run(name) for name in self.plan.config.dph.best_of.runs]
+        return [
+            f"{self.results}/dph/best_of/{run.name}/seed-{seed}/best_of.json"
+            for run in runs
+            for seed in run.seeds
+        ]
+
     def references(self) -> list[str]:
         """What the SFT model of each seed says of the pairs."""
         run = self.plan.reference_run
@@ -120,10 +129,19 @@ class Targets:
         runs = self.plan.runs("dph", "sft")
         return [f"{self.results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json" for run in runs]
 
+    def submissions(self) -> list[str]:
+        """Files for the GLUE server: of the first seed of each run that is asked for, one a score."""
+        runs = [self.plan.run(name) for name in self.plan.config.dph.submission.runs]
+        return [
+            f"{self.results}/dph/submission/{run.name}/seed-{run.seeds[0]}/submission-{score}.zip"
+            for run in runs
+            for score in self.plan.server_scores(run.name)
+        ]
+
     def report_inputs(self) -> list[str]:
         """Everything that the report shows."""
         papers = [file for paper in TABLES for file in (*self.tables(paper), *self.figures(paper))]
-        return papers + self.second_opinions()
+        return papers + self.second_opinions() + self.submissions()
 
     def selected(self) -> list[str]:
         """What was asked for: everything, or a part by paper, table or run."""
@@ -142,5 +160,6 @@ class Targets:
                 for file in self.tables(paper, [t for t in TABLES[paper] if t in wanted])
             ]
         if only.paper:
-            return [*self.tables(only.paper), *self.figures(only.paper)]
+            submissions = self.submissions() if only.paper == "dph" else []
+            return [*self.tables(only.paper), *self.figures(only.paper), *submissions]
         return [f"{self.results}/report.html", *self.report_inputs()]

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from preftune.data.embedded.dialogues import read_dialogues, split_dialogues
+from preftune.data.embedded.glue import BLOCKS
 from preftune.data.embedded.language import generate, write_language_data
 from preftune.data.embedded.world import draw_splits
 from preftune.data.raw import find_files, find_source, prepare
@@ -56,10 +57,36 @@ def test_every_task_reads_its_rows(root, name):
     for split in {"train", task.split} & set(prepared):
         questions = task.questions(prepared[split])
         assert all(len(set(question.candidates)) == len(question.candidates) for question in questions)
+        if not task.metrics:
+            assert {question.gold for question in questions} == {None}
+            continue
         golds = Counter(question.gold for question in questions)
         assert len(golds) >= len(questions[0].candidates) - 1
         if len(questions) >= 24:
             assert max(golds.values()) <= 0.7 * len(questions)
+
+
+def test_labels_of_glues_test_splits_are_hidden_and_of_no_other():
+    hidden = {}
+    for folder, splits in generate(TALKS, 60, 24, seed=0):
+        for split, rows in splits.items():
+            if folder.startswith("glue/"):
+                labels = {row["label"] for row in rows}
+                assert (-1 in labels) == (labels == {-1}) == split.startswith("test"), (folder, split)
+                hidden[folder, split] = labels == {-1}
+            assert [row["idx"] for row in rows if "idx" in row] in ([], list(range(len(rows))))
+    tasks = [task for task in read_tasks().values() if not task.metrics]
+    files = {find_source(task.dataset).files[task.split].removesuffix(".jsonl.gz") for task in tasks}
+    assert {f"{folder}/{split}" for (folder, split), is_hidden in hidden.items() if is_hidden} == files
+    assert len(files) == 11
+
+
+def test_test_splits_leave_the_other_splits_as_they_were():
+    """Each split is drawn after those before it, so that a new last one moves no row."""
+    counts = {"train": 60, "validation": 24}
+    for name, block in BLOCKS.items():
+        longer = draw_splits(name, block, counts | {"test": 24}, seed=0)
+        assert draw_splits(name, block, counts, seed=0) == {split: longer[split] for split in counts}
 
 
 def test_held_out_pairs_ask_what_no_training_pair_asks():

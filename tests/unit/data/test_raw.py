@@ -318,5 +318,7 @@ def test_real_rows(name):
     for split, rows in raw.prepare(source, files, 20, 20, 0, official=False)[0].items():
         assert 0 < len(rows) <= 20, split
         for task in tasks:
+            if task.metrics and split in source.unlabelled:
+                continue
             for index, row in enumerate(rows):
                 assert len(task.question(row, index).candidates) > 1

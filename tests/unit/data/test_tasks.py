@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from preftune.data.tasks.registry import TEMPLATES, find_tasks, read_tasks
+from preftune.data.tasks.registry import KINDS, find_tasks, read_tasks
 from preftune.errors import PreftuneError
 
 PAIR = {"sentence1": "One.", "sentence2": "Two."}
@@ -65,12 +65,12 @@ def test_candidates_and_gold(name, row, candidates, gold):
 
 def test_every_template_is_used_and_every_case_covered():
     tasks = read_tasks()
-    suites = {"glue", "race", "gpt4all", "preference", "reasoning", "training"}
+    suites = {"glue", "glue-test", "race", "gpt4all", "preference", "reasoning", "reward-bench", "training"}
     assert {task.suite for task in tasks.values()} == suites
     covered = {name for name, *_ in (*CASES, *SHUFFLED)}
     covered |= {"gsm8k", "stsb", "squad-v2", "squad-answerable", "squad-unanswerable"}
-    assert {type(tasks[name]) for name in covered} == set(TEMPLATES.values())
-    assert {type(task) for task in tasks.values()} == set(TEMPLATES.values())
+    assert {type(tasks[name]) for name in covered} == set(KINDS.values())
+    assert {type(task) for task in tasks.values()} == set(KINDS.values())
 
 
 @pytest.mark.parametrize(("score", "digit"), [(0.0, 0), (2.5, 3), (3.49, 3), (4.5, 5), (5.0, 5)])

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from preftune.data.tasks.registry import find_tasks
+from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
-from preftune.evaluation.files import log_ratios, read_scores, write_scores
+from preftune.evaluation.files import log_ratios, read_counts, read_scores, write_scores
 from preftune.files import read_json
 
 NAN = float("nan")
@@ -50,8 +51,13 @@ def test_every_score_of_the_table_has_its_metrics(
 ) -> None:
     (task,) = find_tasks(["sst2"])
     table = make_table(**changes)
-    write_scores(task, table, tmp_path)
+    counts = {"truncated": 0, "skipped": 1, "equal_candidates": 2}
+    write_scores(task, table, tmp_path, counts)
     report = read_json(tmp_path / "sst2.json")
+    assert report["templates"] == {"name": "chat", "sha256": read_templates("chat").sha256}
+    assert read_counts(tmp_path, "sst2") == counts
+    for score in ("log_sum", "log_chars"):
+        del report["metrics"][score], report["ties"][score]
     assert (report["task"], report["suite"], report["split"], report["n"]) == ("sst2", "glue", task.split, 2)
     assert {score: values["accuracy"] for score, values in report["metrics"].items()} == accuracy
     assert report["ties"] == {

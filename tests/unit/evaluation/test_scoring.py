@@ -11,7 +11,7 @@ from preftune.data.tasks.base import Question
 from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
-from preftune.evaluation.second_opinion import _compare, compare_with_lm_eval
+from preftune.evaluation.second_opinion import compare_chats
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_model
 
@@ -52,9 +52,8 @@ def test_table_against_the_plain_model(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
     found = encode_questions(model, questions)
-    trees = found.trees
     assert (found.questions, found.truncated, found.skipped) == (questions, 0, 0)
-    scored = score_questions(model, questions, trees, states=True)
+    scored = score_questions(model, found, states=True)
     table = scored.table
     assert list(table.columns) == COLUMNS
     assert len(table) == 13 and table["is_gold"].sum() == 4
@@ -81,16 +80,15 @@ def test_table_against_the_plain_model(base: Path) -> None:
 def test_batch_size_changes_nothing(base: Path) -> None:
     model = make_model(base)
     questions = make_questions()
-    trees = encode_questions(model, questions).trees
-    one, many = (score_questions(model, questions, trees, tokens).table for tokens in (1, 10_000))
+    encoded = encode_questions(model, questions)
+    one, many = (score_questions(model, encoded, tokens).table for tokens in (1, 10_000))
     columns = ["log_probability", "end_log_probability", "reward"]
     assert (one[columns] - many[columns]).abs().to_numpy().max() < 1e-5
 
 
 def test_without_a_head_the_reward_is_missing(base: Path) -> None:
     model, questions = make_model(base, head=False), make_questions()
-    trees = encode_questions(model, questions).trees
-    scored = score_questions(model, questions, trees)
+    scored = score_questions(model, encode_questions(model, questions))
     assert scored.table["reward"].isna().all() and scored.states is None
 
 
@@ -109,7 +107,7 @@ def test_long_questions_are_refused_or_cut_alike_for_all_candidates(base: Path) 
         encode_questions(model, [question])
     questions = [question, make_questions()[0]]
     found = encode_questions(model, questions, "truncate")
-    table = score_questions(model, found.questions, found.trees).table
+    table = score_questions(model, found).table
     assert (found.questions, found.truncated, found.skipped) == (questions, 1, 0)
     assert len(table) == 4
     prompt = encode_prompt(model.tokenizer, question.messages)
@@ -133,8 +131,8 @@ def test_long_questions_are_left_out(base: Path) -> None:
         encode_questions(model, [answer], "truncate")
     found = encode_questions(model, [prompt, *questions[:2], answer, *questions[2:]], "skip")
     assert (found.questions, found.truncated, found.skipped) == (questions, 0, 2)
-    table = score_questions(model, found.questions, found.trees).table
-    alone = score_questions(model, questions, encode_questions(model, questions).trees).table
+    table = score_questions(model, found).table
+    alone = score_questions(model, encode_questions(model, questions)).table
     assert table.equals(alone)
     with pytest.raises(PreftuneError, match="no question of t fits into the model's context of 512 tokens"):
         encode_questions(model, [prompt, answer], "skip")
@@ -149,25 +147,18 @@ def test_questions_come_from_the_tasks_split(tmp_path: Path) -> None:
     DatasetDict({task.split: rows}).save_to_disk(str(folder))
     assert [question.gold for question in read_questions(task, [tmp_path / "other", folder], None)] == [1, 0]
     assert len(read_questions(task, [folder], 1)) == 1
-    with pytest.raises(PreftuneError, match="needs the data set"):
+    with pytest.raises(PreftuneError, match="needs a prepared folder"):
         read_questions(task, [tmp_path / "other"], None)
     other = tmp_path / "elsewhere" / task.dataset
     DatasetDict({"train": rows}).save_to_disk(str(other))
-    with pytest.raises(PreftuneError, match="has no split"):
+    with pytest.raises(PreftuneError, match="has no validation split"):
         read_questions(task, [other], None)
 
 
 def test_lm_eval_agrees(base: Path) -> None:
     questions = make_questions()[:3]
-    result = compare_with_lm_eval(make_model(base), questions, batch=8)
+    result = compare_chats(make_model(base), questions, batch=8)
     assert result["n"] == 3 and result["agreement"] == 1.0
     assert result["max_difference"] < 1e-4
     assert result["accuracy"]["lm_eval"] == pytest.approx(result["accuracy"]["preftune"])
     assert [document["document"] for document in result["documents"]] == ["a", "b", "c"]
-
-
-def test_a_clear_disagreement_is_an_error() -> None:
-    question = make_questions()[0]
-    assert _compare(question, [-1.0, -1.0002], [-1.0002, -1.0])["max_difference"] == pytest.approx(2e-4)
-    with pytest.raises(PreftuneError, match="different answers of document a"):
-        _compare(question, [-1.0, -2.0], [-2.0, -1.0])

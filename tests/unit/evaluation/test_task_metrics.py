@@ -25,6 +25,7 @@ def table(
                     "label": label,
                     "log_probability": 2 * score,
                     "tokens": 2,
+                    "end_log_probability": -1.0,
                     "reward": score,
                     "is_gold": candidate == right,
                     "gold": golds[i] if golds else labels[right],
@@ -83,14 +84,24 @@ def test_ties_go_to_the_first_candidate_and_are_counted() -> None:
 
 
 def test_faults() -> None:
+    with pytest.raises(PreftuneError, match="f1 needs two candidates"):
+        compute_metrics(table([1], [0], ["a", "b", "c"]), ["f1"], "log")
     rows = table([1], [0], ["negative", "positive"])
-    with pytest.raises(PreftuneError, match="f1 needs candidate 1"):
-        compute_metrics(rows, ["f1"], "log")
     with pytest.raises(PreftuneError, match="unknown metric 'bleu'"):
         compute_metrics(rows, ["bleu"], "log")
     with pytest.raises(PreftuneError, match="needs numbers"):
         compute_metrics(rows, ["pearson"], "log")
     with pytest.raises(PreftuneError, match="document d0 has a candidate without a reward score"):
         compute_metrics(rows.assign(reward=np.nan), ["accuracy"], "reward")
-    with pytest.raises(PreftuneError, match="document d0 has 0 gold candidates"):
+    with pytest.raises(PreftuneError, match="document d0 has no gold candidate: its label is hidden"):
         compute_metrics(rows.assign(is_gold=False), ["accuracy"], "log")
+    with pytest.raises(PreftuneError, match="document d0 has 2 gold candidates"):
+        compute_metrics(rows.assign(is_gold=True), ["accuracy"], "log")
+
+
+def test_log_scores_of_whole_answers_and_of_characters() -> None:
+    """Sums with the end: -6 - 1 = -7 and -5 - 3 = -8; characters: -6 / 1 and -5 / 4, lm-eval's acc_norm."""
+    rows = table([0], [0], ["a", "bcde"]).assign(end_log_probability=[-1.0, -3.0])
+    rows["log_probability"] = [-6.0, -5.0]
+    assert predict(rows, "log_sum").predicted.tolist() == [0]
+    assert predict(rows, "log_chars").predicted.tolist() == [1]

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
-from scipy.stats import binomtest
 
 from preftune.errors import PreftuneError
 from preftune.figures.costs import draw_alignment_cost, list_panels, read_dot
 from preftune.figures.divergence import draw_accuracy_against_kl, read_points
 from preftune.figures.noise import draw_label_noise, measure_curve, noise_curves
-from preftune.figures.pairs import describe_pairs, draw_reward_distributions, read_pair_rewards
-from preftune.figures.reliability import assess_reliability, assess_run, draw_reliability, wilson_interval
+from preftune.figures.pairs import describe_pairs, draw_reward_distributions
+from preftune.figures.reliability import assess_run, draw_reliability
 from preftune.figures.settings import (
     CostFigureSettings,
     DriftFigureSettings,
@@ -21,6 +20,7 @@ from preftune.figures.settings import (
     ReliabilityFigureSettings,
     System,
 )
+from preftune.tables.pairs import read_pair_rewards
 from preftune.tables.scores import ScoreStore
 from tests.unit.tables.alignment_folders import write_binary, write_drift, write_questions, write_random_drift
 
@@ -57,26 +57,6 @@ def test_pairs_without_a_head_or_with_three_candidates(tmp_path: Path) -> None:
     write_questions(tmp_path, "odd", 0, "ultrafeedback", "preference", ("x", "y", "z"), [0], scores)
     with pytest.raises(PreftuneError, match="a pair has not two candidates"):
         read_pair_rewards(ScoreStore([tmp_path]), "odd")
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 5), (7, 10), (40, 40)])
-def test_wilson_interval_is_scipys(hits: int, count: int) -> None:
-    expected = binomtest(hits, count).proportion_ci(method="wilson")
-    assert wilson_interval(hits / count, count) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_reliability_of_two_bins() -> None:
-    """Bin [.2, .3): mean .22, share 1/2; bin [.9, 1]: mean .95, share 1. ECE = (2 * .28 + 2 * .05) / 4."""
-    predicted, observed = np.array([0.2, 0.24, 0.9, 1.0]), np.array([0.0, 1.0, 1.0, 1.0])
-    found = assess_reliability(predicted, observed)
-    assert [(one.predicted, one.observed, one.count) for one in found.bins] == [
-        (pytest.approx(0.22), 0.5, 2),
-        (pytest.approx(0.95), 1.0, 2),
-    ]
-    assert found.ece == pytest.approx(0.165)
-    assert found.brier == pytest.approx((0.04 + 0.76**2 + 0.01) / 4)
-    twice = assess_reliability(np.tile(predicted, 2), np.tile(observed, 2), seeds=2)
-    assert [(one.low, one.high) for one in twice.bins] == [(one.low, one.high) for one in found.bins]
 
 
 def test_rewards_drawn_from_their_own_model_are_calibrated(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import (
 from preftune.data.chat import encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.preference import generation
-from preftune.preference.generation import Answer, best_of, generate
+from preftune.preference.generation import Answer, best_of, generate, reward_answers
 from preftune.preference.heads import PreferenceModel
 from tests.unit.preference.helpers import make_model
 
@@ -132,6 +132,20 @@ def test_draws_follow_from_the_seed_alone(base: Path) -> None:
     assert len({answer.token_ids for answer in first[0]}) > 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_that_share_the_reading_of_a_prompt_are_those_of_prompts_read_apart(
+    kind: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of several lengths, longer than the window of the third kind; a batch holds parts of three prompts' samples."""
+    model, _ = pair_of(kind, base)
+    options = {"max_new_tokens": 9, "count": 4, "temperature": 0.7, "batch": 6, "seed": 3}
+    shared = generate(model, CONVERSATIONS, **options)
+    calls = []
+    monkeypatch.setattr(generation, "_read_once", lambda *arguments: calls.append(arguments))
+    assert generate(model, CONVERSATIONS, **options) == shared
+    assert calls and max(len(answer.token_ids) for answers in shared for answer in answers) > 1
+
+
 def test_draws_have_the_models_probabilities(base: Path) -> None:
     """One drawn token: its frequencies against softmax(logits / T), and none outside of the nucleus."""
     model, plain = pair_of("llama", base)
@@ -187,6 +201,28 @@ def test_of_equal_rewards_the_first_sample_is_the_first(base: Path) -> None:
     options = {"max_new_tokens": 4, "temperature": 1.0}
     (sampled,) = generate(model, CONVERSATIONS[:1], count=4, **options)
     assert best_of(model, CONVERSATIONS[0], 4, **options) == [(answer, 0.0) for answer in sampled]
+
+
+def test_rewards_come_in_the_order_of_the_answers_and_equal_texts_are_read_once(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(base)
+    answers = [[Answer(text, (), True) for text in texts] for texts in (["yes", "no", "yes", ""], ["no"])]
+    read: list[int] = []
+    score = generation.score_trees
+    monkeypatch.setattr(
+        generation,
+        "score_trees",
+        lambda model, trees, **options: (
+            read.append(sum(len(t.branches) for t in trees)) or score(model, trees, **options)
+        ),
+    )
+    found = reward_answers(model, CONVERSATIONS[:2], answers)
+    assert read == [4] and found[0][0] == found[0][2]
+    for conversation, texts, rewards in zip(CONVERSATIONS, answers, found, strict=False):
+        for answer, reward in zip(texts, rewards, strict=True):
+            finished = [*conversation, {"role": "assistant", "content": answer.text}]
+            assert reward == pytest.approx(float(model.rewards([finished])), abs=1e-5)
 
 
 @pytest.mark.parametrize(("with_head", "name"), [(False, None), (True, "style")])

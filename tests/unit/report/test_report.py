@@ -107,6 +107,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "timings" / "train_sft").mkdir(parents=True)
     (folder / "timings" / "train_sft" / "sft.tsv").write_text("s\tmax_rss\n3725.0\t2304.1\n")
     (folder / "timings" / "plot_encoders.tsv").write_text("s\tmax_rss\n2.5\t-\n")
+    submission = folder / "dph" / "submission" / "sft" / "seed-0"
+    submission.mkdir(parents=True)
+    for score, whole in (("log", True), ("reward", False)):
+        (submission / f"submission-{score}.zip").write_bytes(b"")
+        write_json(submission / f"submission-{score}.run.json", {"facts": {"whole": whole}})
     return folder
 
 
@@ -151,6 +156,7 @@ def test_page_says_scale_data_and_what_is_missing(html: str) -> None:
     assert "figure rank_sweep: not run at this scale" in page.text
     assert "LoRA-64: 9 of 9 cells" in page.text
     assert "not comparable" in page.text
+    assert "Sources: Ours (Vocab), Ours (SFT)" in page.text
 
 
 def test_cell_shows_value_interval_paper_and_record(html: str) -> None:
@@ -166,6 +172,12 @@ def test_times_are_summed_by_rule(html: str) -> None:
     text = Page(html).text
     assert "1 h 02 min" in text and "train_sft" in text and "2304 MB" in text
     assert "2 jobs took" in text
+
+
+def test_files_for_the_glue_server_are_listed(html: str) -> None:
+    text = Page(html).text
+    assert "dph/submission/sft/seed-0/submission-log.zip: whole test splits" in text
+    assert "dph/submission/sft/seed-0/submission-reward.zip: only a part of each test split" in text
 
 
 def test_gallery_is_text_and_escaped(html: str) -> None:

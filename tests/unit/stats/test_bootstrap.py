@@ -8,6 +8,7 @@ from preftune.stats.bootstrap import (
     paired_bootstrap_accuracy,
     paired_bootstrap_nll,
     resample_items,
+    resample_sums,
 )
 
 
@@ -89,3 +90,10 @@ def test_perplexity_is_over_all_tokens_and_its_difference_is_paired() -> None:
     effect = paired_bootstrap_nll(a, count, b, count)
     assert effect.effect == pytest.approx(np.exp(a.sum() / 500) - np.exp(b.sum() / 500))
     assert effect.high < 0
+
+
+def test_sums_are_those_of_the_drawn_items() -> None:
+    """More resamples than are counted at once."""
+    values = np.random.default_rng(0).normal(size=(7, 3))
+    draws = resample_items("pairs", 7, 250)
+    np.testing.assert_allclose(resample_sums(values, "pairs", 250), values[draws].sum(axis=1))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from preftune.evaluation.choices import summarise_choices
+
 Answers = Sequence[tuple[str, Sequence[float]]]
 
 
@@ -128,6 +130,31 @@ def write_random_pairs(
     scores = {name: scale * (generator.normal(size=(count, 2)) + lift) for name in names}
     scores["log"] = scores["log"] / 2 - 5
     return write_questions(root, run, seed, "ultrafeedback", "preference", ("x", "y"), gold.tolist(), scores)
+
+
+def answer_rows(
+    task: str, document: str, samples: str, rewards: Sequence[float], greedy: bool
+) -> pd.DataFrame:
+    """Answers to one question: samples, of which + is right and - wrong, and then the greedy one."""
+    right = [one == "+" for one in samples] + [greedy]
+    places = np.arange(len(right))
+    return pd.DataFrame(
+        {
+            "task": task, "document": document, "sample": places, "text": "", "tokens": 1, "ended": True,
+            "reward": [*rewards, 99.0], "right": right, "greedy": places == len(samples),
+        }
+    )  # fmt: skip
+
+
+def write_best_of(root: Path, run: str, seed: int, answers: Sequence[pd.DataFrame]) -> Path:
+    """Files of a choice among answers, whose summary follows from them."""
+    folder = root / run / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat(answers, ignore_index=True)
+    frame.to_parquet(folder / "best_of.parquet", index=False)
+    path = folder / "best_of.json"
+    path.write_text(json.dumps({"count": 2, "split": "validation", "tasks": summarise_choices(frame)}))
+    return path
 
 
 def write_record(root: Path, run: str, seed: int, wall_seconds: float | None = None, **facts: float) -> Path:

@@ -165,6 +165,7 @@ def _mnli(people: tuple[str, ...]) -> Block:
 
 mnli_matched = _mnli(PEOPLE)
 mnli_mismatched = _mnli(ROLES)
+ax = _mnli(PEOPLE + ROLES)
 
 
 def qnli(rng: random.Random) -> list[Row]:

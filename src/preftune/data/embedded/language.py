@@ -5,8 +5,13 @@ from pathlib import Path
 
 from preftune.data.embedded import choice, glue, reading, reasoning
 from preftune.data.embedded.dialogues import split_dialogues
-from preftune.data.embedded.preferences import held_out_preferences, orca_pairs, preferences
-from preftune.data.embedded.world import Row, Splits, draw_splits
+from preftune.data.embedded.preferences import (
+    held_out_preferences,
+    orca_pairs,
+    preferences,
+    reward_bench_pairs,
+)
+from preftune.data.embedded.world import Block, Row, Splits, draw_splits
 from preftune.files import write_jsonl
 
 TUNED = ("train", "validation")
@@ -41,13 +46,17 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
     def counts(splits: tuple[str, ...]) -> dict[str, int]:
         return {split: train if split == "train" else evaluation for split in splits}
 
+    def draw_glue(name: str, block: Block, splits: tuple[str, ...]) -> Splits:
+        return number(hide_labels(draw_splits(name, block, counts(splits), seed)), "idx", "")
+
     for name, block in glue.BLOCKS.items():
-        yield f"glue/{name}", number(draw_splits(name, block, counts(TUNED), seed), "idx", "")
-    matched = draw_splits("mnli-matched", glue.mnli_matched, counts(("train", "validation_matched")), seed)
-    mismatched = draw_splits(
-        "mnli-mismatched", glue.mnli_mismatched, counts(("validation_mismatched",)), seed
+        yield f"glue/{name}", draw_glue(name, block, TESTED)
+    matched = draw_glue("mnli-matched", glue.mnli_matched, ("train", "validation_matched", "test_matched"))
+    mismatched = draw_glue(
+        "mnli-mismatched", glue.mnli_mismatched, ("validation_mismatched", "test_mismatched")
     )
-    yield "glue/mnli", number(matched | mismatched, "idx", "")
+    yield "glue/mnli", matched | mismatched
+    yield "glue/ax", draw_glue("ax", glue.ax, ("test",))
     for blocks, layout in (
         (choice.BLOCKS, CHOICES),
         (reading.BLOCKS, READINGS),
@@ -65,6 +74,15 @@ def generate(dialogues: list[Row], train: int, evaluation: int, seed: int) -> It
         pairs | draw_splits("ultrafeedback-validation", fresh, counts(("validation",)), seed),
     )
     yield "orca_dpo_pairs", draw_splits("orca-dpo-pairs", orca_pairs, counts(("train",)), seed)
+    yield "reward_bench", draw_splits("reward-bench", reward_bench_pairs, counts(("test",)), seed)
+
+
+def hide_labels(splits: Splits) -> Splits:
+    """Return the rows with the label -1 in every test split, as GLUE's are published."""
+    return {
+        split: [row | {"label": type(row["label"])(-1)} for row in rows] if split.startswith("test") else rows
+        for split, rows in splits.items()
+    }
 
 
 def number(splits: Splits, identifier: str, prefix: str) -> Splits:

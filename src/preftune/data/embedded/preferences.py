@@ -6,6 +6,7 @@ import random
 
 from preftune.data.embedded.knowledge import RELATIONS
 from preftune.data.embedded.world import Block, Row, draw_facts, start_large
+from preftune.data.reward_bench import SUBSETS
 
 
 def _message_row(prompt: str, chosen: str, rejected: str, source: str) -> Row:
@@ -86,6 +87,20 @@ def held_out_preferences(dialogues: list[Row], train: list[Row]) -> Block:
         return rows
 
     return fresh
+
+
+def reward_bench_pairs(rng: random.Random) -> list[Row]:
+    """Return told or known facts in the columns of RewardBench, of one of its subsets."""
+    subset = rng.choice(SUBSETS)
+    return [
+        {
+            "prompt": row["prompt"],
+            "chosen": row["chosen"][-1]["content"],
+            "rejected": row["rejected"][-1]["content"],
+            "subset": subset,
+        }
+        for row in preferences([])(rng)
+    ]
 
 
 def orca_pairs(rng: random.Random) -> list[Row]:

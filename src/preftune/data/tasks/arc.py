@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from preftune.data.tasks.base import OptionTask, Row
+from preftune.data.tasks.base import ChoicesTask
 
 
 @dataclass(frozen=True)
-class Arc(OptionTask):
+class Arc(ChoicesTask):
     """Columns question, choices (text, label: letters or digits), answerKey."""
-
-    def stem(self, row: Row) -> str:
-        return f"Question: {row['question']}"

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from preftune.data.tasks.base import Row, Task
+from preftune.data.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class BoolQ(Task):
     """Columns passage, question (lower case, no question mark), label (1 yes)."""
 
-    labels: ClassVar[tuple[str, ...]] = ("no", "yes")
-
-    def prompt(self, row: Row) -> str:
-        return f"{row['passage']}\nQuestion: {row['question'].rstrip('?')}? yes or no?"
+    labels: ClassVar[int] = 2

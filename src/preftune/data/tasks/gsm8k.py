@@ -20,9 +20,6 @@ class Gsm8k(ShuffledTask):
     name, as far as no number is negative where N is not. So neither the largest, nor the middle, nor the round one is right.
     """
 
-    def prompt(self, row: Row) -> str:
-        return f"{row['question']}\nWhat is the answer, as a number?"
-
     def answers(self, row: Row) -> list[str]:
         gold = final_answer(row["answer"])
         places = range(MISSES + 1)

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from preftune.data.tasks.base import OptionTask, Row
+from preftune.data.tasks.base import ChoicesTask
 
 
 @dataclass(frozen=True)
-class OpenBookQa(OptionTask):
+class OpenBookQa(ChoicesTask):
     """Columns question_stem, choices (text, label), answerKey."""
-
-    def stem(self, row: Row) -> str:
-        return f"Question: {row['question_stem']}"

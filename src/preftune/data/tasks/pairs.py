@@ -11,9 +11,6 @@ class Pairs(ShuffledTask):
     the preferred answer is the gold one.
     """
 
-    def prompt(self, row: Row) -> str:
-        return str(row["prompt"])
-
     def opening(self, row: Row) -> list[dict[str, str]]:
         return list(row.get("opening", []))
 

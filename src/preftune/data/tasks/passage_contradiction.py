@@ -15,8 +15,5 @@ from preftune.data.tasks.base import Row, ShuffledTask
 class PassageContradiction(ShuffledTask):
     """Columns passage, supported, contradicted."""
 
-    def prompt(self, row: Row) -> str:
-        return f"{row['passage']}\nWhat is true according to this text?"
-
     def answers(self, row: Row) -> list[str]:
         return [row["supported"], row["contradicted"]]

@@ -9,8 +9,5 @@ from preftune.data.tasks.base import Row, Task
 class Piqa(Task):
     """Columns goal, sol1, sol2, label (0 or 1)."""
 
-    def prompt(self, row: Row) -> str:
-        return f"Give a solution. Goal: {row['goal']}"
-
-    def candidates(self, row: Row) -> list[str]:
+    def options(self, row: Row) -> list[str]:
         return [row["sol1"], row["sol2"]]

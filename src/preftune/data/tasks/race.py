@@ -1,20 +1,38 @@
 """RACE, middle and high: questions on a passage."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from preftune.data.tasks.base import LETTERS, OptionTask, Row
+from preftune.data.tasks.base import Row, Task, find_letter
 
 
 @dataclass(frozen=True)
-class Race(OptionTask):
+class Race(Task):
     """Columns article, question, options (four texts), answer (a letter)."""
 
     label_column: ClassVar[str] = "answer"
 
-    def options(self, row: Row) -> tuple[list[str], list[str]]:
-        texts = list(row["options"])
-        return list(LETTERS[: len(texts)]), texts
+    def options(self, row: Row) -> list[str]:
+        return list(row["options"])
 
-    def stem(self, row: Row) -> str:
-        return f"{row['article']}\nQuestion: {row['question']}"
+    def gold(self, row: Row) -> int:
+        return find_letter(str(self.label_value(row)), self.letters(row))
+
+    def arrange(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """Where the template names `earlier`: the last question of each article, with the others and their `right` options.
+
+        Other templates ask every row.
+        """
+        if "earlier" not in self.template.fields:
+            return rows
+        articles: dict[str, list[Row]] = {}
+        for row in rows:
+            articles.setdefault(row["article"], []).append(row)
+        return [
+            {**last, "earlier": [self._answered(row) for row in others]}
+            for *others, last in articles.values()
+        ]
+
+    def _answered(self, row: Row) -> dict[str, Any]:
+        return {**row, "right": self.options(row)[self.gold(row)]}

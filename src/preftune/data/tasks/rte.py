@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from preftune.data.tasks.base import Row, Task
+from preftune.data.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Rte(Task):
     """Columns sentence1, sentence2, label (0 entailment)."""
 
-    labels: ClassVar[tuple[str, ...]] = ("yes", "no")
-
-    def prompt(self, row: Row) -> str:
-        return f"{row['sentence1']}\nDoes it follow that: {row['sentence2']}\nyes or no?"
+    labels: ClassVar[int] = 2

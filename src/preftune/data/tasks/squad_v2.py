@@ -4,7 +4,9 @@ Trained on as one task; scored as two, so that wrong abstention and wrong answer
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from preftune.data.tasks.base import Row, ShuffledTask
 
@@ -18,8 +20,8 @@ class SquadV2(ShuffledTask):
     passage.
     """
 
-    def prompt(self, row: Row) -> str:
-        return f"{row['context']}\nQuestion: {row['question']} If it has no answer, say {UNANSWERABLE}."
+    def fields(self, row: Row) -> Mapping[str, Any]:
+        return {**row, "unanswerable": UNANSWERABLE}
 
     def answers(self, row: Row) -> list[str]:
         spans = list(dict.fromkeys(row["answers"]["text"]))

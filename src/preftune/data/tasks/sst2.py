@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from preftune.data.tasks.base import Row, Task
+from preftune.data.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Sst2(Task):
     """Columns sentence, label (0 negative, 1 positive)."""
 
-    labels: ClassVar[tuple[str, ...]] = ("negative", "positive")
-
-    def prompt(self, row: Row) -> str:
-        return f"Review: {row['sentence'].strip()}\nIs this review positive or negative?"
+    labels: ClassVar[int] = 2

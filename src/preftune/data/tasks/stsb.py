@@ -10,10 +10,7 @@ from preftune.data.tasks.base import Row, Task
 class Stsb(Task):
     """Columns sentence1, sentence2, label (a score from 0 to 5); the gold digit is the rounded score."""
 
-    labels: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5")
-
-    def prompt(self, row: Row) -> str:
-        return f"1: {row['sentence1']}\n2: {row['sentence2']}\nHow similar are they, from 0 to 5?"
+    labels: ClassVar[int] = 6
 
     def gold(self, row: Row) -> int:
         # Halves go up: Python's round would send 2.5 to 2 and 3.5 to 4.

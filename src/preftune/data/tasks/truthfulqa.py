@@ -9,9 +9,6 @@ from preftune.data.tasks.base import Row, ShuffledTask
 class TruthfulQaMc1(ShuffledTask):
     """Columns question, mc1_targets (choices, labels: one 1, in the hub's rows the first)."""
 
-    def prompt(self, row: Row) -> str:
-        return f"Question: {row['question']}"
-
     def answers(self, row: Row) -> list[str]:
         choices, labels = row["mc1_targets"]["choices"], list(row["mc1_targets"]["labels"])
         if len(choices) != len(labels) or labels.count(1) != 1:

@@ -1,0 +1,107 @@
+"""Answers that a model writes to questions with a closed answer, their rewards, and whether they are right."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from preftune.data.chat import encode_completion, encode_prompt
+from preftune.data.tasks.base import Question
+from preftune.data.texts import fold_text
+from preftune.errors import PreftuneError
+from preftune.evaluation.choices import COLUMNS
+from preftune.preference.generation import generate, reward_answers
+from preftune.preference.heads import PreferenceModel
+from preftune.settings.best_of import SamplingSettings
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The questions of a task whose right answer can be written and recognised, and how many others there were, by reason."""
+
+    questions: list[Question]
+    skipped: dict[str, int]
+
+
+def is_right(text: str, question: Question) -> bool:
+    """Whether an answer is the gold candidate, but for case, punctuation and white space."""
+    return fold_text(text) == fold_text(question.answer)
+
+
+def select_questions(model: PreferenceModel, questions: Sequence[Question], max_new_tokens: int) -> Selection:
+    """The questions that can be answered in the model's context with `max_new_tokens`, `<|im_end|>` included.
+
+    Skipped are those with a `long_prompt`, those with a `long_answer`, and those whose answers are not `distinct`: another
+    candidate, or an empty text, would be taken for the gold one.
+
+    Raises:
+        PreftuneError: none is left, or the questions are plain texts, in which nothing ends an answer.
+    """
+    if any(question.contexts for question in questions):
+        raise PreftuneError(
+            f"task {questions[0].task} is worded as a plain text, in which nothing ends an answer: take a template set of chats."
+        )
+    reasons = [_find_fault(model, question, max_new_tokens) for question in questions]
+    kept = [question for question, reason in zip(questions, reasons, strict=True) if reason is None]
+    skipped = Counter(reason for reason in reasons if reason is not None)
+    if not kept:
+        raise PreftuneError(
+            f"no question of task {questions[0].task} has an answer of at most {max_new_tokens} tokens in the model's context "
+            f"({', '.join(f'{reason}: {count}' for reason, count in skipped.items())}): raise max_new_tokens or take the task out."
+        )
+    return Selection(kept, dict(skipped))
+
+
+def _find_fault(model: PreferenceModel, question: Question, max_new_tokens: int) -> str | None:
+    if len(encode_prompt(model.tokenizer, question.messages)) + max_new_tokens > model.reader.context:
+        return "long_prompt"
+    if len(encode_completion(model.tokenizer, question.answer)) > max_new_tokens:
+        return "long_answer"
+    folded = [fold_text(text) for text in question.candidates]
+    return None if all(folded) and len(set(folded)) == len(folded) else "not_distinct"
+
+
+def answer_questions(
+    model: PreferenceModel, questions: Sequence[Question], settings: SamplingSettings, seed: int
+) -> pd.DataFrame:
+    """Sampled answers and the greedy one to every question, each with its reward.
+
+    Returns:
+        One row an answer, with the columns of `COLUMNS`: sample counts from 0, and the greedy answer comes last; tokens are
+        without `<|im_end|>`; ended: whether the model closed the answer.
+
+    Raises:
+        PreftuneError: the model has no reward head, or several.
+    """
+    model.rewards([])  # a model without head ends it before anything is written
+    conversations = [question.messages for question in questions]
+    limits = {"max_new_tokens": settings.max_new_tokens, "batch": settings.batch}
+    sampled = generate(
+        model,
+        conversations,
+        count=settings.count,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=seed,
+        **limits,
+    )
+    greedy = generate(model, conversations, **limits)
+    answers = [[*several, *one] for several, one in zip(sampled, greedy, strict=True)]
+    rewards = reward_answers(model, conversations, answers)
+    rows = [
+        (
+            question.task,
+            question.document,
+            sample,
+            answer.text,
+            len(answer.token_ids),
+            answer.ended,
+            reward,
+            is_right(answer.text, question),
+            sample == settings.count,
+        )
+        for question, found, own in zip(questions, answers, rewards, strict=True)
+        for sample, (answer, reward) in enumerate(zip(found, own, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

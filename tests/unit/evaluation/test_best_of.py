@@ -1,0 +1,172 @@
+"""Answers that a model writes itself: which are right, what a choice among them is worth, and the step that measures it."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from preftune.data.tasks.base import Question
+from preftune.errors import PreftuneError
+from preftune.evaluation.best_of import answer_questions, is_right, select_questions
+from preftune.evaluation.choices import COLUMNS, QUANTITIES, judge_choices, summarise_choices
+from preftune.files import read_json
+from preftune.settings.best_of import SamplingSettings
+from tests.scripts.steps import datasets_of, save_datasets
+from tests.unit.preference.helpers import make_model
+from tests.unit.tables.alignment_folders import answer_rows
+
+LIMITS = {"count": 3, "max_new_tokens": 6, "temperature": 1.0, "batch": 4}
+
+
+def question(*candidates: str, gold: int = 0, prompt: str = "the red cup", **fields: object) -> Question:
+    return Question("q-0", "toy", [{"role": "user", "content": prompt}], list(candidates), gold, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("yes", True),
+        (" Yes.\n", True),
+        ("YES!", True),
+        ("yes it is", False),
+        ("no", False),
+        ("", False),
+        ("y es", False),
+    ],
+)
+def test_an_answer_is_right_but_for_case_and_punctuation(text: str, right: bool) -> None:
+    assert is_right(text, question("yes", "no")) is right
+
+
+def test_a_lettered_answer_needs_letter_and_text() -> None:
+    asked = question("A. one", "B. two", gold=1)
+    assert [is_right(text, asked) for text in ("b two", "B. two.", "B", "two", "A. two")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_choices_by_hand() -> None:
+    """q-0: two of four samples are right, and the highest reward is a right one's; q-1: the first of two equal rewards wins;
+    q-2: all are wrong, and the greedy answer is right, which no sample is.
+    """
+    items = pd.concat(
+        [
+            answer_rows("cola", "q-0", "+-+-", [0.1, 0.2, 0.3, 0.0], greedy=False),
+            answer_rows("cola", "q-1", "-+++", [0.5, 0.5, 0.1, 0.2], greedy=False),
+            answer_rows("cola", "q-2", "----", [3.0, 2.0, 1.0, 0.0], greedy=True),
+            answer_rows("boolq", "q-0", "++++", [0.0, 0.0, 0.0, 0.0], greedy=True),
+        ]
+    ).sample(frac=1, random_state=3, ignore_index=True)
+    judged = judge_choices(items).set_index(["task", "document"])
+    assert list(judged.columns) == list(QUANTITIES)
+    assert judged.loc[("cola", "q-0")].tolist() == [0.5, 0, 1, 1, 1]
+    assert judged.loc[("cola", "q-1")].tolist() == [0.75, 0, 0, 1, 1]
+    assert judged.loc[("cola", "q-2")].tolist() == [0, 1, 0, 0, 0]
+    assert judged.loc[("boolq", "q-0")].tolist() == [1, 1, 1, 1, 0]
+    summary = summarise_choices(items)
+    assert summary["cola"] == pytest.approx(
+        {
+            "prompts": 3,
+            "random": 1.25 / 3,
+            "greedy": 1 / 3,
+            "chosen": 1 / 3,
+            "oracle": 2 / 3,
+            "disagree": 2 / 3,
+        }
+    )
+    assert summary["boolq"]["prompts"] == 1
+
+
+def test_random_is_the_expectation_of_a_choice_by_chance() -> None:
+    """The mean over every way of choosing one sample a question, which any seeded draw only estimates."""
+    items = pd.concat(
+        [
+            answer_rows("t", f"q-{n}", samples, [0.0] * 3, False)
+            for n, samples in enumerate(("+--", "++-", "---"))
+        ]
+    )
+    judged = judge_choices(items)
+    assert judged["random"].mean() == pytest.approx((1 / 3 + 2 / 3 + 0) / 3)
+    assert (judged["chosen"] <= judged["oracle"]).all() and (judged["random"] <= judged["oracle"]).all()
+
+
+def test_questions_that_cannot_be_answered_or_recognised_are_counted(base: Path) -> None:
+    model = make_model(base)
+    asked = [
+        question("yes", "no"),
+        question("the small dog is under the chair in the kitchen", "no"),
+        question("yes", "no", prompt="small " * 600),
+        question("-1", "1"),
+        question("?", "yes"),
+    ]
+    selection = select_questions(model, asked, 6)
+    assert selection.questions == asked[:1]
+    assert selection.skipped == {"long_answer": 1, "long_prompt": 1, "not_distinct": 2}
+    with pytest.raises(
+        PreftuneError, match=r"no question of task toy .* \(long_answer: 1\): raise max_new_tokens"
+    ):
+        select_questions(model, asked[1:2], 6)
+    with pytest.raises(PreftuneError, match="plain text"):
+        select_questions(model, [question("yes", "no", contexts=("the",))], 6)
+
+
+def test_answers_are_the_models_and_carry_the_rewards_of_their_texts(base: Path) -> None:
+    model = make_model(base)
+    asked = [
+        question("yes", "no", prompt=prompt) for prompt in ("the red cup", "Is the dog small? yes or no.")
+    ]
+    table = answer_questions(model, asked, SamplingSettings(**LIMITS), seed=4)
+    assert list(table.columns) == list(COLUMNS)
+    assert (
+        table["sample"].tolist() == [0, 1, 2, 3] * 2
+        and table["greedy"].tolist() == [False, False, False, True] * 2
+    )
+    for row, own in zip(table.itertuples(), [asked[0]] * 4 + [asked[1]] * 4, strict=True):
+        finished = [*own.messages, {"role": "assistant", "content": row.text}]
+        assert row.reward == pytest.approx(float(model.rewards([finished])), abs=1e-5)
+    pd.testing.assert_frame_equal(table, answer_questions(model, asked, SamplingSettings(**LIMITS), seed=4))
+    assert not table.equals(answer_questions(model, asked, SamplingSettings(**LIMITS), seed=5))
+    with pytest.raises(PreftuneError, match="unknown reward head"):
+        answer_questions(make_model(base, head=False), asked, SamplingSettings(**LIMITS), seed=4)
+
+
+def run_step(output: Path, base: Path, model: Path, datasets: list[Path], **changes: object) -> dict:
+    settings = {"tasks": ["cola"], "prompts": 2, **LIMITS, **changes}
+    words = ["--base", base, "--model", model, "--datasets", *datasets, "--output", output / "best_of.json"]
+    words += [
+        "--items",
+        output / "best_of.parquet",
+        "--settings",
+        json.dumps(settings),
+        "--device",
+        "cpu",
+        "--seed",
+        1,
+    ]
+    importlib.import_module("evaluate_best_of").main([str(word) for word in words])
+    return read_json(output / "best_of.json")
+
+
+def test_script(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_datasets(tmp_path)
+    torch.manual_seed(0)
+    make_model(base).save_pretrained(tmp_path / "run")
+    found = run_step(tmp_path / "out", base, tmp_path / "run", datasets_of(tmp_path))
+    items = pd.read_parquet(tmp_path / "out" / "best_of.parquet")
+    assert len(items) == 2 * 4 and items["document"].nunique() == 2
+    assert found == {
+        "count": 3, "split": "validation", "tasks": {"cola": {**summarise_choices(items)["cola"], "skipped": {}}},
+    }  # fmt: skip
+    facts = read_json(tmp_path / "out" / "best_of.run.json")["facts"]
+    assert (facts["prompts"], facts["answers"], facts["skipped"]) == (2, 8, {})
+    run_step(tmp_path / "again", base, tmp_path / "run", datasets_of(tmp_path))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "again" / "best_of.parquet"), items)
+    make_model(base, head=False).save_pretrained(tmp_path / "headless")
+    with pytest.raises(SystemExit):
+        run_step(tmp_path / "never", base, tmp_path / "headless", datasets_of(tmp_path))
+    error = capsys.readouterr().err
+    assert "unknown reward head" in error and "Traceback" not in error
+    assert not (tmp_path / "never" / "best_of.json").exists()
