@@ -34,6 +34,7 @@ def small_config(folder: Path) -> Path:
     dph["preference_mix"] = {"examples": 8, "max_tokens": 500, "tasks": ["cola", "arc-easy"]}
     dph["sft"]["training"] = dph["alignment"]["training"] = few
     dph["evaluation"] |= {"limit": 3, "tasks": ["cola", "arc-easy"]}
+    dph["best_of"] |= {"runs": ["dph-joint"], "tasks": ["cola"]}
     dph["drift"] |= {"runs": ["sft", "dph-joint"], "answer_tasks": ["arc-easy"]}
     dph["second_opinion"] |= {"chats": ["arc-easy"], "texts": ["arc-easy", "hellaswag"], "limit": 2}
     captioning |= {

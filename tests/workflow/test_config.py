@@ -179,6 +179,31 @@ def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, senten
         Plan(Config.model_validate(change(f"dph.drift.{key}", value)), "config.yaml")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (
+            "runs",
+            ["dph-join"],
+            "dph.best_of.runs: unknown run with a reward head dph-join: did you mean dph-joint",
+        ),
+        ("runs", ["dpo-only"], "dph.best_of.runs: unknown run with a reward head dpo-only"),
+        ("tasks", ["boolk"], "dph.best_of.tasks: unknown task boolk: did you mean boolq"),
+    ],
+)
+def test_names_of_best_of_are_checked(key: str, value: Any, sentence: str) -> None:
+    with pytest.raises(PreftuneError, match=sentence):
+        Plan(Config.model_validate(change(f"dph.best_of.{key}", value)), "config.yaml")
+
+
+def test_best_of_draws_anew_for_every_seed_of_a_run() -> None:
+    plan = plan_of("config.yaml")
+    jobs = [plan.evaluate_best_of("dph-frozen", seed) for seed in plan.run("dph-frozen").seeds]
+    assert [job.seed for job in jobs] == [0, 1, 2] and all(job in plan.best_of for job in jobs)
+    assert len({job.identity for job in jobs}) == 3
+    assert len(Targets(plan).best_of()) == len(plan.best_of) == 4
+
+
 def test_runs_of_the_submission_are_checked() -> None:
     sentence = "dph.submission.runs: unknown run dph-join: did you mean dph-joint"
     with pytest.raises(PreftuneError, match=sentence):

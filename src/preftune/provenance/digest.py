@@ -95,6 +95,8 @@ def _read_facts(path: Path) -> tuple[str, list[str]]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_submodules":
+            names += [f"{ast.literal_eval(node.args[0])}.*"]
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         ) and _has_docstring(node):
@@ -113,8 +115,13 @@ def _imported_files(path: Path) -> tuple[Path, ...]:
 
 @cache
 def _module_files(name: str) -> tuple[Path, ...]:
-    """The file of a module of ours and the `__init__.py` of each package above it; nothing for other packages."""
+    """The file of a module of ours and the `__init__.py` of each package above it; nothing for other packages.
+
+    `<package>.*` is every module of a package.
+    """
     parts = name.split(".")
+    if parts[-1] == "*":  # preftune.modules.import_submodules
+        return tuple(sorted(_SOURCE.joinpath(*parts[:-1]).glob("*.py")))
     local = SCRIPTS / f"{name}.py"
     if len(parts) == 1 and local.is_file():
         return (local,)

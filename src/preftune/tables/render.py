@@ -71,7 +71,7 @@ NOTES = {
     "tie counts one half (RewardBench: as lost). A section counts all its pairs alike, overall is the plain mean of the "
     "sections that were run. Chat: preference pairs. Reasoning: GSM8K, WinoGrande, PIQA, HellaSwag, OpenBookQA, ARC. Reading: "
     "RACE, BoolQ, answerable SQuAD. Faithfulness: unanswerable SQuAD, passage contradiction, TruthfulQA. Language: GLUE without "
-    "STS-B. These are not RewardBench's own data.",
+    "STS-B. Columns named RewardBench, where they were run, are its own pairs and sections, without its prior sets.",
     "gradients": "A dash: the part is frozen, or the loss does not reach it; a language-model head that is the token "
     "embedding counts as embeddings. KL is at its minimum at the SFT model, so its gradient is 0 up to rounding.",
     "overlap": "Counts of questions; 0 is a clean task. Texts are compared without case, punctuation and white space; "

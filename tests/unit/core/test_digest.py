@@ -31,6 +31,20 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
+def test_submodules_that_are_imported_together_count(checkout: Path) -> None:
+    """`import_submodules` finds its modules while it runs; the digest finds them too, a new one as well."""
+    package = checkout / "src/preftune/kinds"
+    package.mkdir()
+    for name in ("__init__", "one"):
+        (package / f"{name}.py").write_text("")
+    (checkout / "src/preftune/a.py").write_text('def f():\n    import_submodules("preftune.kinds")\n')
+    before = code_digest("train_toy")
+    assert package / "one.py" in import_closure("train_toy")
+    forget()
+    (package / "two.py").write_text("x = 1\n")
+    assert code_digest("train_toy") != before
+
+
 def forget() -> None:
     """The digests are cached for one process; these tests change files under it."""
     for function in (

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from preftune.data.tasks.registry import KINDS, find_tasks, read_tasks
+from preftune.data.tasks.registry import find_tasks, kinds, read_tasks
 from preftune.errors import PreftuneError
 
 PAIR = {"sentence1": "One.", "sentence2": "Two."}
@@ -69,8 +69,8 @@ def test_every_template_is_used_and_every_case_covered():
     assert {task.suite for task in tasks.values()} == suites
     covered = {name for name, *_ in (*CASES, *SHUFFLED)}
     covered |= {"gsm8k", "stsb", "squad-v2", "squad-answerable", "squad-unanswerable"}
-    assert {type(tasks[name]) for name in covered} == set(KINDS.values())
-    assert {type(task) for task in tasks.values()} == set(KINDS.values())
+    assert {type(tasks[name]) for name in covered} == set(kinds().values())
+    assert {type(task) for task in tasks.values()} == set(kinds().values())
 
 
 @pytest.mark.parametrize(("score", "digit"), [(0.0, 0), (2.5, 3), (3.49, 3), (4.5, 5), (5.0, 5)])

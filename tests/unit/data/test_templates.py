@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from preftune.data.tasks.registry import KINDS, find_tasks, read_rows
+from preftune.data.tasks.registry import find_tasks, kinds, read_rows
 from preftune.data.templates import clean_wikihow, read_templates
 from preftune.errors import PreftuneError
 from preftune.files import sha256_file
@@ -22,7 +22,7 @@ def write_set(folder: Path, **content: object) -> str:
 
 def test_the_chat_set_words_every_task_and_its_name_and_hash_are_stated() -> None:
     found = read_templates("chat")
-    assert set(found.content.tasks) == set(KINDS)
+    assert set(found.content.tasks) == set(kinds())
     assert (found.name, found.sha256) == ("chat", sha256_file(found.path))
     assert find_tasks(["cola"])[0].template.sha256 == found.sha256
 

@@ -61,6 +61,8 @@ class Task(ABC):
     mixes: tuple[str, ...] = ()
     group: str = ""
 
+    # The wordings of a template set that ask this kind of row.
+    templates: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "label"
     # Labels 0 to n - 1, for which the template has a word each; 0 where the options stand in the row.
     labels: ClassVar[int] = 0

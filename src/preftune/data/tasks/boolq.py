@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class BoolQ(Task):
     """Columns passage, question (lower case, no question mark), label (1 yes)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("boolq",)
     labels: ClassVar[int] = 2

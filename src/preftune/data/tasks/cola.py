@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Cola(Task):
     """Columns sentence, label (0 unacceptable, 1 acceptable)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("cola",)
     labels: ClassVar[int] = 2

@@ -4,6 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import ClassVar
 
 from preftune.data.tasks.base import Row, ShuffledTask
 
@@ -19,6 +20,8 @@ class Gsm8k(ShuffledTask):
     for 350, 1 for 17, 0.1 for 2.5), so that all four are equally round, and N's place in the row is drawn from the document's
     name, as far as no number is negative where N is not. So neither the largest, nor the middle, nor the round one is right.
     """
+
+    templates: ClassVar[tuple[str, ...]] = ("gsm8k",)
 
     def answers(self, row: Row) -> list[str]:
         gold = final_answer(row["answer"])

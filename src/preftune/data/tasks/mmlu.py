@@ -10,6 +10,7 @@ from preftune.data.tasks.base import Row, Task
 class Mmlu(Task):
     """Columns question, choices (texts), answer (0 to 3)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("mmlu",)
     label_column: ClassVar[str] = "answer"
 
     def options(self, row: Row) -> list[str]:

@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Mnli(Task):
     """Columns premise, hypothesis, label (0 entailment, 1 neutral, 2 contradiction)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("mnli",)
     labels: ClassVar[int] = 3

@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Mrpc(Task):
     """Columns sentence1, sentence2, label (1 paraphrase)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("mrpc",)
     labels: ClassVar[int] = 2

@@ -7,6 +7,7 @@ more than half of MNLI's questions, so a system is to be compared with others, n
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from preftune.data.tasks.base import Row, ShuffledTask
 
@@ -14,6 +15,8 @@ from preftune.data.tasks.base import Row, ShuffledTask
 @dataclass(frozen=True)
 class PassageContradiction(ShuffledTask):
     """Columns passage, supported, contradicted."""
+
+    templates: ClassVar[tuple[str, ...]] = ("passage-contradiction",)
 
     def answers(self, row: Row) -> list[str]:
         return [row["supported"], row["contradicted"]]

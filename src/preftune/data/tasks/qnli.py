@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Qnli(Task):
     """Columns question, sentence, label (0 entailment: it does)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("qnli",)
     labels: ClassVar[int] = 2

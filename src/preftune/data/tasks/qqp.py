@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Qqp(Task):
     """Columns question1, question2, label (1 duplicate)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("qqp",)
     labels: ClassVar[int] = 2

@@ -11,6 +11,7 @@ from preftune.data.tasks.base import Row, Task, find_letter
 class Race(Task):
     """Columns article, question, options (four texts), answer (a letter)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("race",)
     label_column: ClassVar[str] = "answer"
 
     def options(self, row: Row) -> list[str]:

@@ -2,65 +2,31 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from preftune.data.tasks.arc import Arc
 from preftune.data.tasks.base import Task
-from preftune.data.tasks.boolq import BoolQ
-from preftune.data.tasks.cola import Cola
-from preftune.data.tasks.gsm8k import Gsm8k
-from preftune.data.tasks.hellaswag import HellaSwag
-from preftune.data.tasks.mmlu import Mmlu
-from preftune.data.tasks.mnli import Mnli
-from preftune.data.tasks.mrpc import Mrpc
-from preftune.data.tasks.openbookqa import OpenBookQa
-from preftune.data.tasks.pairs import Pairs
-from preftune.data.tasks.passage_contradiction import PassageContradiction
-from preftune.data.tasks.piqa import Piqa
-from preftune.data.tasks.qnli import Qnli
-from preftune.data.tasks.qqp import Qqp
-from preftune.data.tasks.race import Race
-from preftune.data.tasks.rte import Rte
-from preftune.data.tasks.squad_v2 import SquadAnswerable, SquadUnanswerable, SquadV2
-from preftune.data.tasks.sst2 import Sst2
-from preftune.data.tasks.stsb import Stsb
-from preftune.data.tasks.truthfulqa import TruthfulQaMc1
-from preftune.data.tasks.winogrande import WinoGrande
-from preftune.data.tasks.wnli import Wnli
 from preftune.data.templates import TemplateSet, read_templates
 from preftune.errors import PreftuneError
+from preftune.modules import import_submodules
 
 TASKS_FILE = Path(__file__).resolve().parents[4] / "config" / "tasks.yaml"
-KINDS: dict[str, type[Task]] = {
-    "arc": Arc,
-    "boolq": BoolQ,
-    "cola": Cola,
-    "gsm8k": Gsm8k,
-    "hellaswag": HellaSwag,
-    "hellaswag-choice": HellaSwag,
-    "mmlu": Mmlu,
-    "mnli": Mnli,
-    "mrpc": Mrpc,
-    "openbookqa": OpenBookQa,
-    "pairs": Pairs,
-    "passage-contradiction": PassageContradiction,
-    "piqa": Piqa,
-    "qnli": Qnli,
-    "qqp": Qqp,
-    "race": Race,
-    "rte": Rte,
-    "squad-answerable": SquadAnswerable,
-    "squad-unanswerable": SquadUnanswerable,
-    "squad-v2": SquadV2,
-    "sst2": Sst2,
-    "stsb": Stsb,
-    "truthfulqa-mc1": TruthfulQaMc1,
-    "winogrande": WinoGrande,
-    "wnli": Wnli,
-}
+
+
+@cache
+def kinds() -> dict[str, type[Task]]:
+    """The class of each template: every module of this package is read, so that a new task is a new file."""
+    import_submodules("preftune.data.tasks")
+    found = {}
+    waiting = Task.__subclasses__()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        found |= dict.fromkeys(vars(kind).get("templates", ()), kind)
+    return found
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -96,9 +62,11 @@ def find_tasks(names: Iterable[str], templates: str = "chat", path: Path = TASKS
 
 def _build(name: str, row: dict[str, Any], wordings: TemplateSet, path: Path) -> Task:
     kind = row["template"]
-    if kind not in KINDS:
-        raise PreftuneError(f"{path}: task {name} has the unknown template {kind!r}: {nearest(kind, KINDS)}.")
-    task = KINDS[kind]
+    if kind not in kinds():
+        raise PreftuneError(
+            f"{path}: task {name} has the unknown template {kind!r}: {nearest(kind, kinds())}."
+        )
+    task = kinds()[kind]
     return task(
         name=name,
         suite=row["suite"],

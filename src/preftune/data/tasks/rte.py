@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Rte(Task):
     """Columns sentence1, sentence2, label (0 entailment)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("rte",)
     labels: ClassVar[int] = 2

@@ -6,7 +6,7 @@ Trained on as one task; scored as two, so that wrong abstention and wrong answer
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from preftune.data.tasks.base import Row, ShuffledTask
 
@@ -19,6 +19,8 @@ class SquadV2(ShuffledTask):
     """Columns id, context, question, answers (text). An unanswerable row's negative is a seeded span of the
     passage.
     """
+
+    templates: ClassVar[tuple[str, ...]] = ("squad-v2",)
 
     def fields(self, row: Row) -> Mapping[str, Any]:
         return {**row, "unanswerable": UNANSWERABLE}
@@ -35,6 +37,8 @@ class SquadV2(ShuffledTask):
 class SquadAnswerable(SquadV2):
     """The rows with an answer: a miss is a wrong abstention."""
 
+    templates: ClassVar[tuple[str, ...]] = ("squad-answerable",)
+
     def belongs(self, row: Row) -> bool:
         return bool(row["answers"]["text"])
 
@@ -42,6 +46,8 @@ class SquadAnswerable(SquadV2):
 @dataclass(frozen=True)
 class SquadUnanswerable(SquadV2):
     """The rows without an answer: a miss is an answer where none can be given."""
+
+    templates: ClassVar[tuple[str, ...]] = ("squad-unanswerable",)
 
     def belongs(self, row: Row) -> bool:
         return not row["answers"]["text"]

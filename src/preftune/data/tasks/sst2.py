@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Sst2(Task):
     """Columns sentence, label (0 negative, 1 positive)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("sst2",)
     labels: ClassVar[int] = 2

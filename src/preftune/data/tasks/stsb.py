@@ -10,6 +10,7 @@ from preftune.data.tasks.base import Row, Task
 class Stsb(Task):
     """Columns sentence1, sentence2, label (a score from 0 to 5); the gold digit is the rounded score."""
 
+    templates: ClassVar[tuple[str, ...]] = ("stsb",)
     labels: ClassVar[int] = 6
 
     def gold(self, row: Row) -> int:

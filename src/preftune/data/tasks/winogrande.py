@@ -11,6 +11,7 @@ from preftune.data.tasks.base import Row, Task
 class WinoGrande(Task):
     """Columns sentence (with one blank `_`, in templates `before` and `after` it), option1, option2, answer ("1" or "2")."""
 
+    templates: ClassVar[tuple[str, ...]] = ("winogrande",)
     label_column: ClassVar[str] = "answer"
 
     def fields(self, row: Row) -> Mapping[str, Any]:

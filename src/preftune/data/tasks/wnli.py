@@ -10,4 +10,5 @@ from preftune.data.tasks.base import Task
 class Wnli(Task):
     """Columns sentence1, sentence2, label (1 entailment)."""
 
+    templates: ClassVar[tuple[str, ...]] = ("wnli",)
     labels: ClassVar[int] = 2
