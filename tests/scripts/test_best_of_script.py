@@ -4,12 +4,15 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from preftune.data.prompts import read_conversations
 from preftune.errors import PreftuneError
 from preftune.files import read_json, read_jsonl, write_jsonl
+from preftune.models.policy import start_policy
 from preftune.preference.generation import best_of
 from preftune.preference.heads import PreferenceModel
+from preftune.settings.training import LoraSettings
 from tests.tiny import tiny_language_model
 from tests.unit.preference.helpers import make_model
 
@@ -60,6 +63,36 @@ def test_one_prompt_is_answered_as_the_python_call_answers_it(model: Path, tmp_p
     assert row["messages"] == TALK
     assert [answer["text"] for answer in row["answers"]] == [answer.text for answer, _ in ranked]
     assert [answer["ended"] for answer in row["answers"]] == [answer.ended for answer, _ in ranked]
+
+
+def test_the_command_of_the_page_is_the_one_that_works(model: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dph.md").read_text(encoding="utf-8")
+    (line,) = [
+        line
+        for line in page.splitlines()
+        if line.strip().startswith("python workflow/scripts/generate_best_of.py")
+    ]
+    (tmp_path / "prompts.txt").write_text("the red cup\n")
+    places = {
+        "my-run": model,
+        "prompts.txt": tmp_path / "prompts.txt",
+        "answers.jsonl": tmp_path / "answers.jsonl",
+    }
+    words = [str(places.get(word, word)) for word in line.split()[2:]]
+    importlib.import_module("generate_best_of").main([*words, "--max-new-tokens", "3", "--device", "cpu"])
+    (row,) = read_jsonl(tmp_path / "answers.jsonl")
+    assert len(row["answers"]) == 8
+
+
+def test_an_adapter_with_a_head_is_read_on_its_base_model(model: Path, tmp_path: Path) -> None:
+    base = model.parent / "base"
+    policy, tokenizer = start_policy(base, base, "lora", LoraSettings(rank=2), 0, "cpu", torch.float32)
+    PreferenceModel.with_new_head(policy, tokenizer).save_pretrained(tmp_path / "run")
+    (tmp_path / "prompts.txt").write_text("the red cup\n")
+    words = ("--base", str(base), "--count", "2", "--max-new-tokens", "3")
+    (row,) = call(tmp_path / "run", tmp_path / "prompts.txt", tmp_path / "answers.jsonl", *words)
+    assert len(row["answers"]) == 2
+    assert read_json(tmp_path / "answers.run.json")["inputs"]["base"]
 
 
 def test_what_cannot_be_answered_is_one_sentence(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from preftune.bench import alignment, inputs, likelihood, memory, training
+from preftune.bench import alignment, inputs, likelihood, memory, scores, training
 from preftune.bench.alternate import Row
 
-CASES = ("dpo", "sft", "likelihood", "memory", "alignment")
+CASES = ("dpo", "sft", "likelihood", "memory", "alignment", "scores")
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,7 @@ class Bench:
         yield from alignment.compare_alignment(
             inputs.place(model), tokenizer, pairs, training.make_batches(pairs, 2, 8)
         )
+
+    def _scores(self) -> Iterator[Row]:
+        model, tokenizer = inputs.small_model(self.folder)
+        yield scores.compare_scores(inputs.place(model), tokenizer, (300, 7), 4, 8)

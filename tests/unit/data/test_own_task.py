@@ -1,6 +1,9 @@
 """A task of one's own: the code, the row and the words of docs/evaluation.md as they stand on the page."""
 
+import gc
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,8 +45,12 @@ def test_the_pages_task_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> object:
+def _forget() -> Iterator[None]:
+    """The page's class is gone after its test: the registry asks a base class for its subclasses."""
     yield
+    sys.modules.pop("preftune.data.tasks.copa", None)
+    vars(package).pop("copa", None)
+    gc.collect()
     registry.kinds.cache_clear()
 
 

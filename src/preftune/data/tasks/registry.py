@@ -20,7 +20,7 @@ TASKS_FILE = Path(__file__).resolve().parents[4] / "config" / "tasks.yaml"
 def kinds() -> dict[str, type[Task]]:
     """The class of each template: every module of this package is read, so that a new task is a new file."""
     import_submodules("preftune.data.tasks")
-    found = {}
+    found: dict[str, type[Task]] = {}
     waiting = Task.__subclasses__()
     while waiting:
         kind = waiting.pop()
