@@ -7,7 +7,8 @@ import pkgutil
 def import_submodules(package: str) -> None:
     """Import every module of a package of ours, so that its classes are known.
 
-    A constant name in the call counts as an import of each of them in the code digest (`preftune.provenance.digest`).
+    Records list them among the code of a step by the constant name in the call; its digest leaves them out
+    (`preftune.provenance.digest`).
     """
     found = importlib.import_module(package)
     for module in sorted(module.name for module in pkgutil.iter_modules(found.__path__)):

@@ -10,11 +10,11 @@ from preftune.data.prompts import read_conversations
 from preftune.errors import PreftuneError
 from preftune.files import read_json, read_jsonl, write_jsonl
 from preftune.models.policy import start_policy
-from preftune.preference.generation import best_of
+from preftune.preference.generation import best_of, generate
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.training import LoraSettings
 from tests.tiny import tiny_language_model
-from tests.unit.preference.helpers import make_model
+from tests.unit.preference.helpers import make_model, plain_reward
 
 TALK = [
     {"role": "system", "content": "Answer yes or no."},
@@ -42,13 +42,21 @@ def test_answers_come_best_first_with_the_greedy_one(model: Path, tmp_path: Path
     rows = call(model, tmp_path / "prompts.txt", tmp_path / "answers.jsonl", *words)
     assert [row["messages"][0]["content"] for row in rows] == ["the red cup", "Name a colour."]
     loaded = PreferenceModel.from_pretrained(model)
-    for row in rows:
+    conversations = [row["messages"] for row in rows]
+    sampled = generate(loaded, conversations, count=4, max_new_tokens=5, temperature=1.0, seed=2)
+    greedy = generate(loaded, conversations, max_new_tokens=5)
+    for row, several, (one,) in zip(rows, sampled, greedy, strict=True):
         rewards = [answer["reward"] for answer in row["answers"]]
         assert len(rewards) == 4 and rewards == sorted(rewards, reverse=True)
         for answer in (*row["answers"], row["greedy"]):
             assert set(answer) == {"text", "reward", "tokens", "ended"} and answer["tokens"] <= 5
-            finished = [*row["messages"], {"role": "assistant", "content": answer["text"]}]
-            assert answer["reward"] == pytest.approx(float(loaded.rewards([finished])), abs=1e-5)
+        wanted = [(plain_reward(loaded, row["messages"], own.token_ids), own) for own in (*several, one)]
+        found = [*row["answers"], row["greedy"]]
+        for (reward, own), answer in zip(
+            [*sorted(wanted[:-1], key=lambda pair: -pair[0]), wanted[-1]], found, strict=True
+        ):
+            assert answer["reward"] == pytest.approx(reward, abs=1e-5)
+            assert (answer["text"], answer["ended"]) == (own.text, own.ended)
     record = read_json(tmp_path / "answers.run.json")
     assert record["settings"]["count"] == 4 and record["settings"]["top_p"] == 1.0
     assert (record["facts"]["prompts"], record["facts"]["answers"]) == (2, 8)

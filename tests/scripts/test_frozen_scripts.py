@@ -193,7 +193,7 @@ def test_steps_that_do_not_fit_are_one_sentence(
             "evaluate_heads",
             EVALUATION | {"tasks": ["rte"]},
             {"model": work / "frozen", "reference": work / "sft-scores"},
-            "rte.parquet does not exist; evaluate the SFT model on rte first",
+            "rte.parquet does not exist; evaluate the run of that folder on rte first",
         ),
     ):
         fail(script, settings, **paths | changes)

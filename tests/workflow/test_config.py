@@ -188,7 +188,7 @@ def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, senten
             "dph.best_of.runs: unknown run with a reward head dph-join: did you mean dph-joint",
         ),
         ("runs", ["dpo-only"], "dph.best_of.runs: unknown run with a reward head dpo-only"),
-        ("tasks", ["boolk"], "dph.best_of.tasks: unknown task boolk: did you mean boolq"),
+        ("tasks", ["boolk"], "dph.best_of.tasks: unknown labelled task boolk: did you mean boolq"),
     ],
 )
 def test_names_of_best_of_are_checked(key: str, value: Any, sentence: str) -> None:
@@ -322,3 +322,39 @@ def test_config_names_the_file_of_each_key() -> None:
     assert "dph: none  # config/runs.tsv, row" in text
     assert "training.steps: 20  # config.yaml" in text
     assert "beta: 0.1  # default in src/preftune/settings/" in text
+
+
+def test_words_of_tasks_that_a_job_does_not_ask_run_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WNLI is scored and never trained on: its registry row changes the evaluation alone."""
+    before, after = (load_plan(demo(), ["config.yaml"]) for _ in range(2))
+    monkeypatch.setitem(after.tasks, "wnli", after.tasks["wnli"] | {"metrics": ["matthews"]})
+    assert before.train_language("sft", 0).identity == after.train_language("sft", 0).identity
+    assert before.evaluate_tasks("sft", 0).identity != after.evaluate_tasks("sft", 0).identity
+
+
+def test_plain_texts_are_scored_without_heads() -> None:
+    raw = change("dph.evaluation.templates", "lm-eval")
+    raw["dph"]["evaluation"]["tasks"] = ["cola", "boolq"]
+    plan = load_plan(raw, ["config.yaml"])
+    assert plan.scored_by_heads == [] and plan.server_scores("dph-joint") == ["log"]
+    assert plan.evaluate_tasks("dph-frozen", 0).rule == "evaluate_tasks"
+    assert plan.evaluate_tasks("sft", 0).settings["states"] is False
+    assert (plan.evaluation_templates, plan.chat_templates) == (
+        "config/templates/lm-eval.yaml",
+        "config/templates/chat.yaml",
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("evaluation", "tasks", ["cola-test"], "dph.evaluation.tasks: unknown labelled task cola-test"),
+        ("second_opinion", "texts", ["race-middle"], "dph.second_opinion.texts: unknown task of lm-eval"),
+        ("second_opinion", "chats", ["ax"], "dph.second_opinion.chats: unknown labelled task ax"),
+    ],
+)
+def test_tasks_that_cannot_be_asked_are_refused_before_anything_runs(
+    section: str, key: str, value: list[str], message: str
+) -> None:
+    with pytest.raises(PreftuneError, match=message):
+        load_plan(change(f"dph.{section}.{key}", value), ["config.yaml"])

@@ -40,6 +40,14 @@ def test_dry_run_builds_the_whole_dag(config: str) -> None:
     assert submits == (config != "config/small-cpu.yaml")  # its rows lack the hidden test splits
 
 
+@pytest.mark.parametrize("file", ["cola-test.json", "cola-test.parquet", "run.json"])
+def test_every_score_file_of_a_submission_is_made_by_its_name(file: str) -> None:
+    path = f"results/paper/dph/submission/dph-only/seed-1/scores/{file}"
+    done = snakemake("-n", "--quiet", "rules", "--configfile", "config/paper.yaml", "--", path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert re.search(r"^evaluate_submission\s+1$", done.stdout, re.M)
+
+
 def test_the_papers_dag_is_parsed_in_time() -> None:
     """Aim: 5 s on an idle machine; twice that in processor time is the most a loaded test machine may take."""
     before = os.times()
@@ -69,7 +77,18 @@ def test_each_rule_carries_what_a_rule_must(file: str, name: str, body: str) -> 
     assert f"workflow/scripts/{name}.py" in body
     assert (ROOT / f"workflow/scripts/{name}.py").is_file()
     assert f'"logs/{name}' in body and f"/timings/{name}" in body
-    verbs = ("fetch", "prepare", "generate", "compute", "train", "evaluate", "tabulate", "plot", "export")
+    verbs = (
+        "fetch",
+        "prepare",
+        "generate",
+        "compute",
+        "train",
+        "evaluate",
+        "aggregate",
+        "tabulate",
+        "plot",
+        "export",
+    )
     assert name.split("_")[0] in verbs
 
 

@@ -4,7 +4,7 @@
 rule plot_adaptors:
     input:
         cells="config/cells.tsv",
-        scores=TARGETS.scores("context_peft"),
+        scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/adaptors.png",
         pdf=RESULTS + "/context_peft/figures/adaptors.pdf",
@@ -33,7 +33,7 @@ rule plot_adaptors:
 rule plot_encoders:
     input:
         cells="config/cells.tsv",
-        scores=TARGETS.scores("context_peft"),
+        scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/encoders.png",
         pdf=RESULTS + "/context_peft/figures/encoders.pdf",
@@ -62,7 +62,7 @@ rule plot_encoders:
 rule plot_rank_sweep:
     input:
         cells="config/cells.tsv",
-        scores=TARGETS.scores("context_peft"),
+        scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/rank_sweep.png",
         pdf=RESULTS + "/context_peft/figures/rank_sweep.pdf",

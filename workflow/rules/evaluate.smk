@@ -41,7 +41,11 @@ rule evaluate_tasks:
     benchmark:
         RESULTS + "/timings/evaluate_tasks/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("dph") if run.name not in FROZEN),
+        run="|".join(
+            run.name
+            for run in PLAN.runs("dph")
+            if run.name not in PLAN.scored_by_heads
+        ),
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
@@ -81,7 +85,7 @@ rule evaluate_heads:
     benchmark:
         RESULTS + "/timings/evaluate_heads/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(FROZEN) or "none",
+        run="|".join(PLAN.scored_by_heads) or "none",
     conda:
         "../../envs/train.yaml"
     threads: 1

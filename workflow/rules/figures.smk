@@ -55,7 +55,7 @@ rule plot_training_curves:
 
 rule plot_task_scores:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
     output:
         png=RESULTS + "/dph/figures/task_scores.png",
         pdf=RESULTS + "/dph/figures/task_scores.pdf",

@@ -3,7 +3,7 @@
 
 rule plot_reward_distributions:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
     output:
         png=RESULTS + "/dph/figures/reward_distributions.png",
         pdf=RESULTS + "/dph/figures/reward_distributions.pdf",
@@ -31,7 +31,7 @@ rule plot_reward_distributions:
 
 rule plot_reliability:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
     output:
         png=RESULTS + "/dph/figures/reliability.png",
         pdf=RESULTS + "/dph/figures/reliability.pdf",
@@ -57,7 +57,7 @@ rule plot_reliability:
 
 rule plot_label_noise:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
     output:
         png=RESULTS + "/dph/figures/label_noise.png",
         pdf=RESULTS + "/dph/figures/label_noise.pdf",
@@ -83,7 +83,7 @@ rule plot_label_noise:
 
 rule plot_margins:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
     output:
         png=RESULTS + "/dph/figures/margins.png",
         pdf=RESULTS + "/dph/figures/margins.pdf",
@@ -109,7 +109,7 @@ rule plot_margins:
 
 rule plot_alignment_cost:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
     output:
         png=RESULTS + "/dph/figures/alignment_cost.png",
@@ -138,7 +138,7 @@ rule plot_alignment_cost:
 
 rule plot_accuracy_against_kl:
     input:
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
     output:
         png=RESULTS + "/dph/figures/accuracy_against_kl.png",

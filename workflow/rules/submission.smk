@@ -10,12 +10,13 @@ rule evaluate_submission:
             else run_folder(wildcards.run, wildcards.seed)
         ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.submission_datasets),
-        templates=PLAN.templates,
+        templates=PLAN.evaluation_templates,
     output:
         DPH + "/submission/{run}/seed-{seed}/scores/run.json",
         expand(
-            DPH + "/submission/{{run}}/seed-{{seed}}/scores/{task}.parquet",
+            DPH + "/submission/{{run}}/seed-{{seed}}/scores/{task}.{kind}",
             task=PLAN.hidden_tasks,
+            kind=["json", "parquet"],
         ),
     log:
         "logs/evaluate_submission/{run}/seed-{seed}.log",

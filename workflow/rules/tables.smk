@@ -1,10 +1,35 @@
 # Tables: pandas and statistics only, nothing is trained or scored here.
 
 
+rule aggregate_scores:
+    input:
+        lambda wildcards: TARGETS.scores(wildcards.paper),
+    output:
+        RESULTS + "/{paper}/scores.json",
+    log:
+        "logs/aggregate_scores/{paper}.log",
+    benchmark:
+        RESULTS + "/timings/aggregate_scores/{paper}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+    params:
+        code=code_digest("aggregate_scores"),
+        options=options("aggregate_scores", "paper"),
+    message:
+        "index of the scores of {wildcards.paper}"
+    shell:
+        "python workflow/scripts/aggregate_scores.py "
+        "--scores {input} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
+
 rule tabulate_scores:
     input:
         cells="config/cells.tsv",
-        scores=lambda wildcards: TARGETS.scores(wildcards.paper),
+        scores=rules.aggregate_scores.output,
     output:
         csv=RESULTS + "/{paper}/tables/{table}.csv",
         markdown=RESULTS + "/{paper}/tables/{table}.md",
@@ -39,7 +64,7 @@ rule tabulate_alignment:
     input:
         claims="config/claims.tsv",
         cells="config/cells.tsv",
-        scores=TARGETS.scores("dph"),
+        scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
         best_of=TARGETS.best_of(),
         gradients=DPH + "/gradients.json",
@@ -84,7 +109,7 @@ rule tabulate_claims:
     input:
         claims="config/claims.tsv",
         cells="config/cells.tsv",
-        scores=lambda wildcards: TARGETS.scores(wildcards.paper),
+        scores=rules.aggregate_scores.output,
     output:
         csv=RESULTS + "/{paper}/tables/claims.csv",
         markdown=RESULTS + "/{paper}/tables/claims.md",

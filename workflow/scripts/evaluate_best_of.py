@@ -1,8 +1,9 @@
 """Reward-chosen answers against greedy ones and against chance, on questions with closed answers.
 
 Inputs: a base model folder, the run's checkpoint with its reward head, and the prepared data sets. Outputs: best_of.json
-(by task: prompts, skipped, and the shares of right answers random, greedy, chosen, oracle, with disagree) and
-best_of.parquet, one row an answer: task, document, sample, text, tokens, ended, reward, right, greedy.
+(the template set; by task: prompts, the shares of right answers random, greedy, chosen, oracle, with disagree, and skipped
+questions by reason: long_answer, long_prompt, not_distinct) and best_of.parquet, one row an answer: task, document, sample,
+text, tokens, ended, reward, right, greedy.
 """
 
 import _repo  # noqa: F401
@@ -62,12 +63,14 @@ def evaluate(step: Step) -> None:
     by_task = {
         name: {**found, "skipped": skipped[name]} for name, found in summarise_choices(answers).items()
     }
+    template = tasks[0].template  # all are of one set
     answers.to_parquet(step.out("items"), index=False)
     write_json(
         step.out(),
         {
             "count": settings.count,
             "split": "+".join(sorted({task.split for task in tasks})),
+            "templates": {"name": template.set_name, "sha256": template.sha256},
             "tasks": by_task,
         },
     )

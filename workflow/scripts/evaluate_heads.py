@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from preftune.data.tasks.registry import find_tasks
 from preftune.data.templates import add_templates_option
 from preftune.errors import PreftuneError
-from preftune.evaluation.files import STATES_FILE, read_counts, read_scores, write_scores
+from preftune.evaluation.files import STATES_FILE, check_wording, read_counts, read_scores, write_scores
 from preftune.preference.reward_head import load_head
 from preftune.settings.evaluation import EvaluationSettings
 from preftune.command_line import step_parser
@@ -45,6 +45,7 @@ def evaluate(step: Step) -> None:
     output.mkdir(parents=True)
     candidates = 0
     for task in find_tasks(settings.tasks, str(arguments.templates)):
+        check_wording(task, arguments.reference)
         table = read_scores(arguments.reference, task.name)
         (rewards,) = head(states[task.name]).values()
         counts = read_counts(arguments.reference, task.name)

@@ -18,7 +18,7 @@ from preftune.data.prompts import read_conversations
 from preftune.errors import PreftuneError
 from preftune.files import write_jsonl
 from preftune.models.devices import computing_in, resolve_device, resolve_dtype
-from preftune.preference.generation import Answer, generate, reward_answers
+from preftune.preference.generation import Answer, write_answers
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.best_of import SamplingSettings
 from preftune.command_line import read_settings, step_parser
@@ -68,15 +68,8 @@ def answer(step: Step) -> None:
         raise PreftuneError(
             f"{arguments.model} has no reward head (head.json), which is to choose: give the folder of a run that trained one."
         )
-    limits = {"max_new_tokens": settings.max_new_tokens, "batch": settings.batch}
     with computing_in(device, dtype):
-        sampled = generate(
-            model, conversations, count=settings.count, temperature=settings.temperature, top_p=settings.top_p,
-            seed=arguments.seed, **limits,
-        )  # fmt: skip
-        greedy = generate(model, conversations, **limits)
-        answers = [[*several, *one] for several, one in zip(sampled, greedy, strict=True)]
-        rewards = reward_answers(model, conversations, answers)
+        answers, rewards = write_answers(model, conversations, settings, arguments.seed)
     described = [list(map(describe, *pair)) for pair in zip(answers, rewards, strict=True)]
     rows = [
         {
@@ -87,7 +80,7 @@ def answer(step: Step) -> None:
         for messages, own in zip(conversations, described, strict=True)
     ]
     write_jsonl(step.out(), rows)
-    cut = sum(not one.ended for several in sampled for one in several)
+    cut = sum(not one.ended for own in answers for one in own[:-1])
     step.note(prompts=len(rows), answers=settings.count * len(rows), cut_off=cut, dtype=str(dtype))
 
 

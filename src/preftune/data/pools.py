@@ -9,9 +9,10 @@ from datasets import Dataset
 
 from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
-from preftune.data.tasks.registry import TASKS_FILE, find_tasks, nearest, read_rows
+from preftune.data.tasks.registry import TASKS_FILE, find_tasks, read_rows
 from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
+from preftune.names import nearest
 
 DIALOGUE_COLUMNS = ("prompt", "response")
 

@@ -13,10 +13,10 @@ import yaml
 from datasets import Dataset, DatasetDict
 
 from preftune.data.schemas import SCHEMAS, Row, Schema, convert_row
-from preftune.data.tasks.registry import nearest
 from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
 from preftune.files import read_jsonl
+from preftune.names import nearest
 
 DATASETS_FILE = Path(__file__).resolve().parents[3] / "config" / "datasets.yaml"
 SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
@@ -97,7 +97,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_split(source: Source, split: str, path: Path) -> list[Row]:
-    """Return the checked rows of one split, each with its `document` name (split and source row from 0)."""
+    """Return the checked rows of one split, each with its `document` name (split and source row from 0).
+
+    Answers to GLUE's hidden test splits go to its server by that number, so there the column idx must be the same.
+    """
     labelled = split not in source.unlabelled
     seen: dict[Any, int] = {}
     rows = []
@@ -112,6 +115,11 @@ def read_split(source: Source, split: str, path: Path) -> list[Row]:
                     "take one of them out."
                 )
             seen[key] = index + 1
+            if source.schema.identifier == "idx" and not labelled and key != index:
+                raise PreftuneError(
+                    f"{place} has the idx {key!r} where {index} is expected: give the whole split in its published order, by "
+                    "which GLUE's server counts the rows."
+                )
         rows.append({"document": f"{split}-{index}", **checked})
     return rows
 

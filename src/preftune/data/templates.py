@@ -138,10 +138,12 @@ class TemplateSet:
                 f"{self.path}: the template set {self.name} has no wording of {template}, which task {task} needs: add it or "
                 "take the task out."
             )
-        if labels and len(wording.answers) != labels:
+        if len(wording.answers) != labels:
+            remedy = (
+                "give a word for each label, in their order" if labels else "word each `option` by `answer`"
+            )
             raise PreftuneError(
-                f"{self.path}: {template} has {len(wording.answers)} answers but {labels} labels: give a word for each label, "
-                "in their order."
+                f"{self.path}: {template} has {len(wording.answers)} answers but {labels} labels: {remedy}."
             )
         return Template(self.name, self.sha256, self.content.format, self.content.delimiter, wording)
 

@@ -11,7 +11,7 @@ from preftune.data.tasks.base import Question
 from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
 from preftune.evaluation.choices import COLUMNS
-from preftune.preference.generation import generate, reward_answers
+from preftune.preference.generation import leaves_room, write_answers
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.best_of import SamplingSettings
 
@@ -32,8 +32,8 @@ def is_right(text: str, question: Question) -> bool:
 def select_questions(model: PreferenceModel, questions: Sequence[Question], max_new_tokens: int) -> Selection:
     """The questions that can be answered in the model's context with `max_new_tokens`, `<|im_end|>` included.
 
-    Skipped are those with a `long_prompt`, those with a `long_answer`, and those whose answers are not `distinct`: another
-    candidate, or an empty text, would be taken for the gold one.
+    Skipped are those with a `long_prompt` (`leaves_room`), those with a `long_answer`, and those whose answers are
+    `not_distinct`: another candidate, or an empty text, would be taken for the gold one.
 
     Raises:
         PreftuneError: none is left, or the questions are plain texts, in which nothing ends an answer.
@@ -54,7 +54,7 @@ def select_questions(model: PreferenceModel, questions: Sequence[Question], max_
 
 
 def _find_fault(model: PreferenceModel, question: Question, max_new_tokens: int) -> str | None:
-    if len(encode_prompt(model.tokenizer, question.messages)) + max_new_tokens > model.reader.context:
+    if not leaves_room(model, encode_prompt(model.tokenizer, question.messages), max_new_tokens):
         return "long_prompt"
     if len(encode_completion(model.tokenizer, question.answer)) > max_new_tokens:
         return "long_answer"
@@ -74,21 +74,7 @@ def answer_questions(
     Raises:
         PreftuneError: the model has no reward head, or several.
     """
-    model.rewards([])  # a model without head ends it before anything is written
-    conversations = [question.messages for question in questions]
-    limits = {"max_new_tokens": settings.max_new_tokens, "batch": settings.batch}
-    sampled = generate(
-        model,
-        conversations,
-        count=settings.count,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=seed,
-        **limits,
-    )
-    greedy = generate(model, conversations, **limits)
-    answers = [[*several, *one] for several, one in zip(sampled, greedy, strict=True)]
-    rewards = reward_answers(model, conversations, answers)
+    answers, rewards = write_answers(model, [question.messages for question in questions], settings, seed)
     rows = [
         (
             question.task,

@@ -3,7 +3,7 @@
 from safetensors.torch import save_file
 
 from preftune.data.tasks.registry import find_tasks
-from preftune.evaluation.files import STATES_FILE, log_ratios, read_scores, write_scores
+from preftune.evaluation.files import STATES_FILE, check_wording, log_ratios, read_scores, write_scores
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
 from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
@@ -36,7 +36,10 @@ def evaluate(step: Step) -> None:
         kept = encoded[task.name]
         with computing_in(device, dtype):
             scored = score_questions(model, kept, settings.tokens_per_pass, task.name, settings.states)
-        reference = read_scores(arguments.reference, task.name) if arguments.reference else None
+        reference = None
+        if arguments.reference:
+            check_wording(task, arguments.reference)
+            reference = read_scores(arguments.reference, task.name)
         scored.table.insert(7, "log_ratio", log_ratios(scored.table, reference))
         write_scores(task, scored.table, output, kept.counts)
         candidates += len(scored.table)

@@ -41,11 +41,22 @@ def read_counts(folder: Path, task: str) -> dict[str, int]:
     return {name: summary[name] for name in ("truncated", "skipped", "equal_candidates")}
 
 
+def check_wording(task: Task, folder: Path) -> None:
+    """Refuse another run's scores of a task that were asked in other words: they are scores of other prompts."""
+    path = Path(folder) / f"{task.name}.json"
+    templates = read_json(path).get("templates", {}) if path.is_file() else {}
+    if path.is_file() and templates.get("sha256") != task.template.sha256:
+        raise PreftuneError(
+            f"{path} was scored with the template set {templates.get('name', 'unknown')}, not with this {task.template.set_name}: "
+            "evaluate both with one set."
+        )
+
+
 def read_scores(folder: Path, task: str) -> pd.DataFrame:
     """One task's table."""
     path = Path(folder) / f"{task}.parquet"
     if not path.is_file():
-        raise PreftuneError(f"{path} does not exist; evaluate the SFT model on {task} first.")
+        raise PreftuneError(f"{path} does not exist; evaluate the run of that folder on {task} first.")
     return pd.read_parquet(path)
 
 

@@ -18,7 +18,7 @@ from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
 from preftune.errors import PreftuneError
 from preftune.evaluation.scoring import encode_question, read_questions
-from preftune.preference.generation import Conversation
+from preftune.preference.generation import Conversation, leaves_room
 from preftune.preference.heads import PreferenceModel
 from preftune.training.trees import Tree
 
@@ -85,7 +85,7 @@ def read_prompts(
     seen: set[str] = set()
     for place, row in enumerate(_open_column(dataset, "validation", "prompt", folders)):
         messages = [{"role": "user", "content": row["prompt"]}]
-        fits = len(encode_prompt(model.tokenizer, messages)) + room <= model.reader.context
+        fits = leaves_room(model, encode_prompt(model.tokenizer, messages), room)
         if fits and row["prompt"] not in seen and len(found) < count:
             seen.add(row["prompt"])
             found[str(row.get("document", f"row-{place}"))] = messages

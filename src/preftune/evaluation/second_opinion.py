@@ -21,6 +21,7 @@ from lm_eval.tasks import TaskManager
 from preftune.data.tasks.base import Question, Task
 from preftune.errors import PreftuneError
 from preftune.evaluation.lm_eval_model import TreeLM
+from preftune.evaluation.lm_eval_tasks import LM_EVAL_TASKS
 from preftune.evaluation.metrics import compute_metrics
 from preftune.evaluation.scoring import encode_question, encode_questions, score_questions
 from preftune.preference.heads import PreferenceModel
@@ -29,29 +30,7 @@ from preftune.training.trees import Tree
 TASK = "preftune_second_opinion"
 CLEAR_GAP = 1e-3  # nats: float32 summation order explains less
 IdPairs = dict[tuple[str, str], tuple[list[int], list[int]]]
-# lm-eval's definitions of tasks of ours, in its folder of tasks.
 DEFINITIONS = Path(lm_eval.__file__).parent / "tasks"
-LM_EVAL_TASKS = {
-    "cola": "glue/cola/default.yaml",
-    "sst2": "glue/sst2/default.yaml",
-    "mrpc": "glue/mrpc/default.yaml",
-    "qqp": "glue/qqp/default.yaml",
-    "mnli-matched": "glue/mnli/default.yaml",
-    "mnli-mismatched": "glue/mnli/default.yaml",
-    "mnli-validation": "glue/mnli/default.yaml",
-    "qnli": "glue/qnli/default.yaml",
-    "rte": "glue/rte/default.yaml",
-    "wnli": "glue/wnli/default.yaml",
-    "race-high": "race/race.yaml",
-    "race-high-validation": "race/race.yaml",
-    "hellaswag": "hellaswag/hellaswag.yaml",
-    "openbookqa": "openbookqa/openbookqa.yaml",
-    "winogrande": "winogrande/default.yaml",
-    "arc-easy": "arc/arc_easy.yaml",
-    "arc-challenge": "arc/arc_challenge.yaml",
-    "boolq": "super_glue/boolq/default.yaml",
-    "piqa": "piqa/piqa.yaml",
-}
 
 
 class ChatHFLM(HFLM):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """Files for the GLUE server: a zip of one TSV file a test split, made from score tables, and the check of such a zip.
 
 The format is that of gluebenchmark.com's FAQ: eleven files with the columns index and prediction at the top level of the
-zip, the index counting the rows of the split as published, from 0.
+zip, the index counting the rows of the split as published, from 0. That is the number in a document's name: preparing a
+hidden test split refuses a file in another order (`preftune.data.raw.read_split`).
 """
 
 import re

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from preftune.data.chat import encode_completion, encode_prompt, marker_id
+from preftune.data.chat import encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.scoring import score_trees
 from preftune.progress import track
+from preftune.settings.best_of import SamplingSettings
 from preftune.training.trees import Tree
 
 Conversation = Sequence[Mapping[str, str]]
@@ -60,7 +61,7 @@ def generate(
             the draws.
 
     Raises:
-        PreftuneError: several greedy answers (all equal) are asked for, or a prompt leaves the context no room for one.
+        PreftuneError: several greedy answers (all equal) are asked for, or a prompt leaves no room (`leaves_room`).
     """
     if count > 1 and temperature == 0:
         raise PreftuneError(
@@ -90,25 +91,51 @@ def reward_answers(
     answers: Sequence[Sequence[Answer]],
     head: str | None = None,
 ) -> list[list[float]]:
-    """Rewards of the answers to each conversation, in their order; a prompt and equal texts are read once.
+    """Rewards of the answers to each conversation, in their order; a prompt and equal answers are read once.
 
-    Every answer is rewarded at an `<|im_end|>` after its text, also one that was cut off, whose reward says less: see
-    `Answer.ended`. `head` names the reward head where there are several.
+    Read are the tokens that were written, not their text, which another tokenisation could lengthen. Every answer is
+    rewarded at an `<|im_end|>` after them, also one that was cut off, whose reward says less: see `Answer.ended`. `head`
+    names the reward head where there are several.
 
     Raises:
         PreftuneError: the model has no head, or none of that name.
     """
     model.rewards([], head)  # an unknown head ends it before anything is read
-    texts = [list(dict.fromkeys(answer.text for answer in found)) for found in answers]
+    written = [list(dict.fromkeys(answer.token_ids for answer in found)) for found in answers]
+    marker = marker_id(model.tokenizer)
     trees = []
     for i, conversation in enumerate(conversations):
-        branches = tuple(encode_completion(model.tokenizer, text) for text in texts[i])
+        branches = tuple([*ids, marker] for ids in written[i])
         trees.append(Tree(f"prompt {i + 1}", encode_prompt(model.tokenizer, list(conversation)), branches))
     by_head = score_trees(model, trees, log_probabilities=False, description="rewarding answers").rewards
     (values,) = by_head.values() if head is None else (by_head[head],)
-    places = ((i, text) for i, own in enumerate(texts) for text in own)
+    places = ((i, ids) for i, own in enumerate(written) for ids in own)
     rewards = dict(zip(places, values.tolist(), strict=True))
-    return [[rewards[i, answer.text] for answer in found] for i, found in enumerate(answers)]
+    return [[rewards[i, answer.token_ids] for answer in found] for i, found in enumerate(answers)]
+
+
+def write_answers(
+    model: PreferenceModel, conversations: Sequence[Conversation], settings: SamplingSettings, seed: int
+) -> tuple[list[list[Answer]], list[list[float]]]:
+    """The sampled answers to each conversation and after them the greedy one, and the reward of each.
+
+    Raises:
+        PreftuneError: the model has no reward head, or several; and as `generate` does.
+    """
+    model.rewards([])  # a model without head ends it before anything is written
+    limits = {"max_new_tokens": settings.max_new_tokens, "batch": settings.batch}
+    sampled = generate(
+        model,
+        conversations,
+        count=settings.count,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=seed,
+        **limits,
+    )
+    greedy = generate(model, conversations, **limits)
+    answers = [[*several, *one] for several, one in zip(sampled, greedy, strict=True)]
+    return answers, reward_answers(model, conversations, answers)
 
 
 def best_of(
@@ -145,12 +172,17 @@ def best_of(
     return sorted(zip(answers, rewards, strict=True), key=lambda pair: -pair[1])
 
 
+def leaves_room(model: PreferenceModel, prompt: Sequence[int], max_new_tokens: int) -> bool:
+    """Whether the context holds the prompt, `max_new_tokens` after it, and the `<|im_end|>` that closes a cut-off answer."""
+    return len(prompt) + max_new_tokens + 1 <= model.reader.context
+
+
 def _check_room(model: PreferenceModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-    longest = max(map(len, prompts), default=0)
-    if longest + max_new_tokens > model.reader.context:
+    longest = max(prompts, key=len, default=())
+    if not leaves_room(model, longest, max_new_tokens):
         raise PreftuneError(
-            f"a prompt of {longest} tokens and an answer of {max_new_tokens} exceed the model's context of "
-            f"{model.reader.context}: shorten the prompt or lower max_new_tokens."
+            f"a prompt of {len(longest)} tokens, an answer of {max_new_tokens} and the <|im_end|> after one that is cut off "
+            f"exceed the model's context of {model.reader.context}: shorten the prompt or lower max_new_tokens."
         )
 
 

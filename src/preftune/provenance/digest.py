@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,53 @@ _SOURCE = ROOT / "src"
 
 @cache
 def code_digest(rule: str) -> str:
-    """Digest `ast1:<hex>` of a rule's script and of the transitive closure of its imports in this checkout."""
-    lines = [f"{path.relative_to(ROOT).as_posix()} {_facts(path)[0]}\n" for path in import_closure(rule)]
-    return f"{SCHEME}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+    """Digest `ast1:<hex>` of a rule's script and of the transitive closure of its imports in this checkout.
+
+    Modules that `import_submodules` finds are left out: a job names those that it uses (`module_digest`), so that a new one
+    runs nothing again.
+    """
+    return _digest(_close([_script(rule)], found=False))
+
+
+@cache
+def module_digest(name: str) -> str:
+    """The same of one module, `preftune.data.tasks.arc`, and of what it imports."""
+    return _digest(_close(_module_files(name), found=False))
 
 
 @cache
 def import_closure(rule: str) -> tuple[Path, ...]:
-    """Every file of `src/` and `workflow/scripts/` that the rule's script imports, itself included, sorted."""
+    """Every file of `src/` and `workflow/scripts/` that the rule's script imports or finds, itself included, sorted."""
+    return _close([_script(rule)], found=True)
+
+
+def _script(rule: str) -> Path:
     script = SCRIPTS / f"{rule}.py"
     if not script.is_file():
         raise PreftuneError(
             f"Rule {rule} has no script {script.relative_to(ROOT)}: scripts carry the name of their rule."
         )
+    return script
+
+
+def _close(files: Iterable[Path], found: bool) -> tuple[Path, ...]:
+    """The files and all that they import, sorted; `found`: with the modules of packages that they search."""
     seen: set[Path] = set()
-    waiting = [script]
+    waiting = list(files)
     while waiting:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
-            waiting.extend(_imported_files(path))
+            names = _facts(path)[1]
+            waiting.extend(
+                file for name in names if found or not name.endswith(".*") for file in _module_files(name)
+            )
     return tuple(sorted(seen))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    lines = [f"{path.relative_to(ROOT).as_posix()} {_facts(path)[0]}\n" for path in files]
+    return f"{SCHEME}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def blob_hash(path: Path) -> str:
@@ -109,15 +136,10 @@ def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Async
 
 
 @cache
-def _imported_files(path: Path) -> tuple[Path, ...]:
-    return tuple(file for name in _facts(path)[1] for file in _module_files(name))
-
-
-@cache
 def _module_files(name: str) -> tuple[Path, ...]:
     """The file of a module of ours and the `__init__.py` of each package above it; nothing for other packages.
 
-    `<package>.*` is every module of a package.
+    `<package>.*` is every module of a package that is searched.
     """
     parts = name.split(".")
     if parts[-1] == "*":  # preftune.modules.import_submodules

@@ -21,6 +21,7 @@ from preftune.tables.render import (
     format_published,
     labels,
 )
+from preftune.tables.templates import list_templates
 
 REMEDY = "make the table again"
 # How the Markdown prints a cell; the report prints it in another way.
@@ -125,7 +126,7 @@ def describe_cell(record: CellRecord) -> list[tuple[str, str]]:
         ("interval", record.interval_method if record.interval else ""),
         ("paper", f"{record.published} ({record.source})" if record.published else ""),
         ("verdict", verdict),
-        ("prompts", ", ".join(f"{one['name']} ({one['sha256']})" for one in record.templates)),
+        ("prompts", list_templates(record.templates)),
         ("score files", "\n".join(record.score_files)),
     ]
     return [(name, text) for name, text in pairs if text]
@@ -187,6 +188,7 @@ def view_claim(record: ClaimRecord) -> ClaimView:
         ("statistic", record.statistic),
         ("needs", count_seeds(record.minimum_seeds)),
         ("decided by", record.testable_by),
+        ("prompts", list_templates(record.templates)),
         ("score files", "\n".join(record.score_files)),
     ]
     shown = [(name, text) for name, text in pairs if text]

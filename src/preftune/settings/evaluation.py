@@ -10,7 +10,7 @@ from preftune.settings.base import TOKENS_PER_PASS, Precision, Settings
 class EvaluationOptions(Settings):
     """How every candidate of every question is scored."""
 
-    tasks: tuple[str, ...] = Field(strict=False, description="tasks of config/tasks.yaml")
+    tasks: tuple[str, ...] = Field(strict=False, min_length=1, description="tasks of config/tasks.yaml")
     limit: int | None = Field(description="questions a task (null: all of the prepared split)")
     long: Literal["refuse", "truncate", "skip"] = Field(
         default="refuse",
@@ -40,7 +40,10 @@ class SecondOpinionSettings(Settings):
     )
     limit: int | None = Field(description="questions a task (null: all of the prepared split)")
     batch: int = Field(ge=1)
-    dtype: Precision = "auto"
+    dtype: Precision = Field(
+        default="float32",
+        description="lm-eval takes the softmax in it: in bfloat16 its scores are off by whole nats",
+    )
 
 
 class DriftSettings(Settings):

@@ -42,4 +42,4 @@ def alignment_records(table: str, sources: Sources, settings: AlignmentTableSett
     ALIGNMENT_TABLES[table](sheet, sources, settings)
     if not sheet.records:
         sheet.add("every run", "accuracy", "mean_accuracy", None, run="", missing="runs of this table")
-    return state_templates(sheet.records, sources.scores)
+    return state_templates(sheet.records, sources.best_of if table == "best_of" else sources.scores)

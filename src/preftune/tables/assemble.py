@@ -123,7 +123,9 @@ def record_cell(cell: Cell, measured: Measure | None, setting: Setting, missing:
 
 def measured_interval(measured: Measure) -> tuple[tuple[float, float] | None, str]:
     """Interval of a measure, in its own unit, and the name of its method."""
-    if measured.resampled and measured.replicates is not None:
+    if measured.resampled:
+        if measured.replicates is None:
+            return None, "none: not resampled"
         return bootstrap_interval(measured.replicates, len(measured.per_seed))
     return cell_interval(list(measured.per_seed.values()), measured.replicates)
 

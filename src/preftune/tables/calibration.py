@@ -8,7 +8,7 @@ probability that the preferred one wins, the separable loss sigma(delta / 2) whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,13 +179,14 @@ def assess(pool: Pool, logits: Sequence[Array]) -> dict[str, Measure]:
     """Accuracy, Brier score, log loss and ECE of predictions with these logits [seeds, pairs] of each task.
 
     All pairs count alike. Replicates draw the questions of each task, with all their pairs, and seeds; a fitted temperature
-    stays as it is.
+    stays as it is. ECE has none: it is a sum of absolute values, to which a resample adds its own noise.
     """
-    total, drawn = np.zeros(1), np.zeros((RESAMPLES, 1))
-    for task, values in zip(pool.tasks, logits, strict=True):
-        columns = task.sum_questions(stack_columns(values, task.first_preferred))
-        total, drawn = total + columns.sum(axis=0), drawn + resample_sums(columns, task.task, RESAMPLES)
     seeds = len(pool.seeds)
+    total, drawn, gaps = np.zeros(1), np.zeros((RESAMPLES, 1)), np.zeros(1)
+    for task, values in zip(pool.tasks, logits, strict=True):
+        columns = task.sum_questions(stack_losses(values))
+        total, drawn = total + columns.sum(axis=0), drawn + resample_sums(columns, task.task, RESAMPLES)
+        gaps = gaps + bin_gaps(values, task.first_preferred).sum(axis=1)  # [seeds, bins]
     stated, replicates = summarise(total, seeds), summarise(drawn, seeds)
     weights = resample_seeds(seeds, RESAMPLES)
     pairs = f"{pool.name} over {len(pool.tasks)} tasks, mean over seeds"
@@ -195,19 +196,19 @@ def assess(pool: Pool, logits: Sequence[Array]) -> dict[str, Measure]:
         )
         for metric in stated
     }
-    return {"compared_pairs": pool.measure(np.full(seeds, total[0]), None, f"number of {pool.name}"), **found}
+    error = pool.measure(np.abs(gaps).sum(axis=1) / total[0], None, f"ece of {pairs}")
+    count = pool.measure(np.full(seeds, total[0]), None, f"number of {pool.name}")
+    return {"compared_pairs": count, **found, "ece": replace(error, resampled=True)}
 
 
-def stack_columns(logits: Array, first_preferred: NDArray[np.bool_]) -> Array:
-    """What is summed of every pair: 1, then of each seed the three losses and the gap of each bin [pairs, columns]."""
-    losses = np.stack([loss(logits) for loss in MEANS.values()], axis=-1)
-    both = np.concatenate([losses, bin_gaps(logits, first_preferred)], axis=-1)  # [seeds, pairs, columns]
-    by_pair = both.swapaxes(0, 1).reshape(logits.shape[1], -1)
+def stack_losses(logits: Array) -> Array:
+    """What is summed of every pair: 1, then of each seed the three losses [pairs, columns]."""
+    losses = np.stack([loss(logits) for loss in MEANS.values()], axis=-1)  # [seeds, pairs, losses]
+    by_pair = losses.swapaxes(0, 1).reshape(logits.shape[1], -1)
     return np.concatenate([np.ones((len(by_pair), 1)), by_pair], axis=1)
 
 
 def summarise(sums: Array, seeds: int) -> dict[str, Array]:
-    """Metrics [..., seeds] from the sums of columns [..., columns]."""
+    """Mean losses [..., seeds] from the sums of columns [..., columns]."""
     by_seed = (sums[..., 1:] / sums[..., :1]).reshape(*sums.shape[:-1], seeds, -1)
-    found = {metric: by_seed[..., place] for place, metric in enumerate(MEANS)}
-    return {**found, "ece": np.abs(by_seed[..., len(MEANS) :]).sum(axis=-1)}
+    return {metric: by_seed[..., place] for place, metric in enumerate(MEANS)}

@@ -16,6 +16,7 @@ from preftune.errors import PreftuneError
 from preftune.tables.cells import Cell, read_table
 from preftune.tables.comparisons import STATISTICS, Comparison, NotTestable, System, compare
 from preftune.tables.scores import ScoreStore
+from preftune.tables.templates import Templates, find_templates
 
 COLUMNS = (
     "id",
@@ -59,7 +60,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """One judged claim; effect and interval are a - b in `unit`, published is the papers' own a and b."""
+    """One judged claim; effect and interval are a - b in `unit`, published is the papers' own a and b.
+
+    templates: name and sha256 of the template sets that the questions of its score files were worded with.
+    """
 
     id: str
     paper: str
@@ -82,6 +86,7 @@ class ClaimRecord:
     verdict: str
     testable_by: str
     score_files: tuple[str, ...]
+    templates: Templates = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: tuples become lists."""
@@ -155,6 +160,7 @@ def judge_claim(claim: Claim, published: dict[str, Cell], store: ScoreStore) -> 
         published_effect=None if difference is None else round(difference, 6),
         verdict=verdict,
         score_files=comparison.files if comparison else (),
+        templates=find_templates(comparison.files, store) if comparison else (),
     )
 
 

@@ -10,6 +10,7 @@ from preftune.tables.assemble import Setting
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.latex import escape_latex
 from preftune.tables.render import format_number
+from preftune.tables.templates import compare_templates
 
 FIELDS = (
     "id",
@@ -87,12 +88,14 @@ def texts(record: ClaimRecord, separator: str) -> tuple[str, ...]:
     )
 
 
-def describe_claims(setting: Setting) -> str:
-    """Data, scale and how to read the table."""
+def describe_claims(records: Sequence[ClaimRecord], setting: Setting) -> str:
+    """Data, scale, how to read the table, and the prompts of what was compared."""
     note = f"data: {setting.data} · scale: {setting.scale}"
     if setting.incomparable:
         note += f" · the effects are not comparable with the paper ({setting.incomparable})"
-    return note + ". Intervals are paired over items (and seeds); a lower perplexity is better."
+    note += ". Intervals are paired over items (and seeds); a lower perplexity is better."
+    compared = [record for record in records if record.effect is not None]
+    return " ".join([note, *compare_templates([(f"{one.a} vs {one.b}", one.templates) for one in compared])])
 
 
 def render_claims_markdown(paper: str, records: Sequence[ClaimRecord], setting: Setting) -> str:
@@ -103,7 +106,7 @@ def render_claims_markdown(paper: str, records: Sequence[ClaimRecord], setting: 
         lines.append(
             "| " + " | ".join([claim, *rest, f"**{verdict}**" if ":" not in verdict else verdict]) + " |"
         )
-    return "\n".join([*lines, "", describe_claims(setting), ""])
+    return "\n".join([*lines, "", describe_claims(records, setting), ""])
 
 
 def render_claims_latex(paper: str, records: Sequence[ClaimRecord], setting: Setting) -> str:
@@ -117,7 +120,7 @@ def render_claims_latex(paper: str, records: Sequence[ClaimRecord], setting: Set
         r"\midrule",
     ]
     lines += [" & ".join(escape_latex(text) for text in texts(record, " ")) + r" \\" for record in records]
-    caption = escape_latex(f"{TITLES[paper]}. {describe_claims(setting)}")
+    caption = escape_latex(f"{TITLES[paper]}. {describe_claims(records, setting)}")
     return "\n".join(
         [*lines, r"\bottomrule", r"\end{tabular}", f"\\caption{{{caption}}}", r"\end{table}", ""]
     )

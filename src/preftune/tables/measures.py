@@ -30,7 +30,7 @@ ITEM_COLUMNS = {"CIDEr": "cider", "CIDEr_shuffled": "cider_shuffled", "ROUGE-L":
 class Measure:
     """Unscaled values by seed; replicates [resamples] of their mean, None where there are no items.
 
-    resampled: the interval is that of the replicates, however many seeds there are.
+    resampled: the interval is that of the replicates, however many seeds there are; without replicates there is none.
     """
 
     per_seed: dict[int, float]

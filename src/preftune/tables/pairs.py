@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import Array
 from preftune.tables.averages import suite_tasks
-from preftune.tables.scores import REMEDY, ScoreStore
+from preftune.tables.scores import POINTS, REMEDY, ScoreStore, read_points
+
+# Their answers are grades, of which the nearest is hardly wrong: no pairs of a right answer and a wrong one.
+GRADED = ("stsb",)
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class PairRewards:
 
 
 def rewarded_tasks(store: ScoreStore, run: str, suites: tuple[str, ...]) -> list[str]:
-    """Tasks of the suites that a run's reward head has scored."""
-    return [task for task in suite_tasks(store, run, suites) if store.has_score(run, task, "reward")]
+    """Tasks of the suites that a run's reward head has scored, without those whose answers are grades."""
+    tasks = [task for task in suite_tasks(store, run, suites) if task not in GRADED]
+    return [task for task in tasks if store.has_score(run, task, "reward")]
 
 
 def read_pair_rewards(store: ScoreStore, run: str) -> dict[int, PairRewards]:
@@ -59,25 +64,33 @@ def read_pair_rewards(store: ScoreStore, run: str) -> dict[int, PairRewards]:
 
 
 def read_pairs(store: ScoreStore, run: str, seed: int, task: str) -> PairRewards:
-    """Rewards of one task's pairs, sorted by question and by the other candidate.
+    """Rewards of one task's pairs, sorted by question and by the other candidate; errors are those of `pair_candidates`."""
+    pairs = pair_candidates(store, run, seed, task, "reward")
+    first = (pairs["candidate_gold"] < pairs["candidate"]).to_numpy(dtype=bool)
+    both = pairs[["points_gold", "points"]].to_numpy(dtype=float)
+    documents = pairs["document"].to_numpy(dtype=np.str_)
+    return PairRewards(np.where(first[:, None], both, both[:, ::-1]), first, documents)
+
+
+def pair_candidates(store: ScoreStore, run: str, seed: int, task: str, score: str) -> pd.DataFrame:
+    """The gold candidate of each question against every other one, by one score, sorted by question and other candidate.
+
+    Columns: document; candidate and points (the score) of the other one; candidate_gold and points_gold.
 
     Raises:
-        PreftuneError: there are no items, a reward is not a number, or a question lacks a gold or another candidate.
+        PreftuneError: there are no items, a score is not a finite number, or a question has not one gold answer and another one.
     """
     path = store.path(run, seed, task)
-    frame = store.table(run, seed, task, ("document", "candidate", "reward", "is_gold"))
+    frame = store.table(run, seed, task, ("document", "candidate", "is_gold", *POINTS[score]))
     if frame is None:
         raise PreftuneError(f"{path} has no items beside it: {REMEDY}.")
-    if not np.isfinite(frame["reward"].to_numpy(dtype=float)).all():
-        raise PreftuneError(f"{path}: a reward is not a number: {REMEDY}.")
-    rows = frame.sort_values(["document", "candidate"], kind="stable")
-    rows = rows[["document", "candidate", "reward", "is_gold"]]
-    chosen = rows["is_gold"].astype(bool)
-    gold = rows[chosen].drop_duplicates("document")
-    pairs = rows[~chosen].merge(gold, on="document", suffixes=("", "_gold"))
-    documents = pairs["document"].astype(str).to_numpy(dtype=np.str_)
-    if len(np.unique(documents)) < rows["document"].nunique():
-        raise PreftuneError(f"{path}: a question lacks a gold candidate or another one: {REMEDY}.")
-    first = (pairs["candidate_gold"] < pairs["candidate"]).to_numpy(dtype=bool)
-    both = pairs[["reward_gold", "reward"]].to_numpy(dtype=float)
-    return PairRewards(np.where(first[:, None], both, both[:, ::-1]), first, documents)
+    points = read_points(frame, score, path.with_suffix(".parquet")).astype(float)
+    if not np.isfinite(points).all():
+        raise PreftuneError(f"{path}: a {score} score is not finite: {REMEDY}.")
+    rows = frame[["candidate"]].assign(document=frame["document"].astype(str), points=points)
+    chosen = frame["is_gold"].to_numpy(dtype=bool)
+    gold, others = rows[chosen], rows[~chosen]
+    if not set(gold["document"]) == set(others["document"]) or gold["document"].duplicated().any():
+        raise PreftuneError(f"{path}: a question has not one gold answer and another one: {REMEDY}.")
+    others = others.sort_values(["document", "candidate"], kind="stable")
+    return others.merge(gold, on="document", suffixes=("", "_gold"))

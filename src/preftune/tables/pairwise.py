@@ -21,12 +21,15 @@ from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import Array, resample_seeds, resample_sums
 from preftune.tables.averages import own_scores
 from preftune.tables.measures import RESAMPLES, Measure, combine
-from preftune.tables.scores import POINTS, REMEDY, ScoreStore, read_points
+from preftune.tables.pairs import GRADED, pair_candidates
+from preftune.tables.scores import REMEDY, ScoreStore
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sheet import Sheet
 from preftune.tables.sources import Sources
 
-# STS-B is left out: its answers are scores, of which the nearest is hardly wrong.
+GLUE = (
+    "cola", "sst2", "mrpc", "qqp", "stsb", "mnli-matched", "mnli-mismatched", "mnli-validation", "qnli", "rte", "wnli",
+)  # fmt: skip
 SECTIONS = {
     "chat": ("ultrafeedback", "orca-dpo-pairs"),
     "reasoning": (
@@ -36,9 +39,7 @@ SECTIONS = {
         "race-middle", "race-high", "race-middle-validation", "race-high-validation", "boolq", "squad-answerable",
     ),
     "faithfulness": ("squad-unanswerable", "passage-contradiction", "truthfulqa-mc1"),
-    "language": (
-        "cola", "sst2", "mrpc", "qqp", "mnli-matched", "mnli-mismatched", "mnli-validation", "qnli", "rte", "wnli",
-    ),
+    "language": tuple(task for task in GLUE if task not in GRADED),
 }  # fmt: skip
 REWARD_BENCH = "reward-bench"
 
@@ -147,22 +148,12 @@ def read_stratum(store: ScoreStore, run: str, seeds: Sequence[int], task: str, s
 def count_wins(store: ScoreStore, run: str, seed: int, task: str, score: str) -> pd.DataFrame:
     """By question, sorted: how many other answers the gold one is compared with (pairs), beats (won) and equals (ties).
 
-    Raises:
-        PreftuneError: there are no items, a score is not a number, or a question lacks a gold answer or another one.
+    Errors are those of `pair_candidates`.
     """
-    path = store.path(run, seed, task)
-    frame = store.table(run, seed, task, ("document", "candidate", "is_gold", *POINTS[score]))
-    if frame is None:
-        raise PreftuneError(f"{path} has no items beside it: {REMEDY}.")
-    documents, chosen = frame["document"].astype(str), frame["is_gold"].to_numpy(dtype=bool)
-    points = read_points(frame, score, path.with_suffix(".parquet")).to_numpy(dtype=float)
-    gold = pd.Series(points[chosen], index=documents[chosen])
-    others = documents[~chosen]
-    if not set(documents) == set(gold.index) == set(others) or gold.index.has_duplicates:
-        raise PreftuneError(f"{path}: a question has not one gold answer and another one: {REMEDY}.")
-    margins = gold.loc[others].to_numpy() - points[~chosen]
+    found = pair_candidates(store, run, seed, task, score)
+    margins = (found["points_gold"] - found["points"]).to_numpy()
     columns = {"pairs": np.ones(len(margins)), "won": np.heaviside(margins, 0.5), "ties": margins == 0}
-    return pd.DataFrame(columns, index=others.to_numpy()).astype(float).groupby(level=0).sum()
+    return pd.DataFrame(columns, index=found["document"].to_numpy()).astype(float).groupby(level=0).sum()
 
 
 def measure_share(

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from preftune.stats.intervals import SEEDS_FOR_T
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import EXACT, NOT_RUN, CellRecord
 from preftune.tables.latex import escape_latex
@@ -53,11 +54,12 @@ NOTES = {
     "contradict their passage, answers to questions that have none, and declined questions that have one.",
     "calibration": "δ is the reward of the preferred answer less that of the other. Pairs are the held-out preference pairs; "
     "choice pairs set the gold candidate of a question against each wrong one: all count alike, and questions are resampled "
-    "with all of theirs. A contrastive loss makes σ(δ) the probability, the separable one σ(δ/2) where the rewards of a pair "
-    "are centred on zero. T is fitted by maximum likelihood, between 0.05 and 20, on one half of the questions (a seeded "
+    "with all of theirs. Choice tasks are without STS-B, whose answers are grades: the nearest is hardly wrong. A contrastive "
+    "loss makes σ(δ) the probability, the separable one σ(δ/2) where the rewards of a pair are centred on zero. T is fitted by maximum likelihood, between 0.05 and 20, on one half of the questions (a seeded "
     "split) and predicts the other; the table gives the geometric mean of both fits, the interval of a prediction takes them "
-    "as they are. ECE: ten bins of equal width, each seed by itself. Lower is better for Brier score, log loss and ECE; always "
-    "saying 1/2 has a Brier score of 0.25 and a log loss of 0.693.",
+    "as they are. ECE: ten bins of equal width, each seed by itself. ECE has no interval: chance lifts a sum of "
+    "absolute gaps, and a resample lifts it once more, so that an interval can lie above the estimate. Lower is better for "
+    "Brier score, log loss and ECE; always saying 1/2 has a Brier score of 0.25 and a log loss of 0.693.",
     "paired_tests": "The pairs of systems are those that the claims compare by accuracy. The interval of a − b is the paired "
     "bootstrap's, over items and, where there are several, seeds. Answers of several seeds to one question are not "
     "independent: who alone is right, and McNemar's exact two-sided p, are of the first seed of either system. Holm's "
@@ -65,8 +67,11 @@ NOTES = {
     "best_of": "Shares of right answers among those that the run writes itself, mean over tasks. Random is the mean over the "
     "samples, which is what a choice by chance is right with; any of n, that one of the samples is right: no choice does "
     "better. Samples disagree where some are right and others are not, and only there a choice matters. An answer is right if "
-    "it is the gold one but for case and punctuation; questions whose gold answer is too long to be written are left out and "
-    "counted. The intervals of both differences are paired bootstraps over questions, and seeds where there are several.",
+    "it is the gold one but for case and punctuation. Left out are questions whose gold answer is longer than max_new_tokens "
+    "(long_answer), whose prompt leaves no room for an answer in the model's context (long_prompt), or whose candidates are "
+    "empty or equal but for case and punctuation (not_distinct); the best_of.json of each run and seed counts them by task, "
+    "under skipped. "
+    "The intervals of both differences are paired bootstraps over questions, and seeds where there are several.",
     "pairwise": "A pair is a question's gold answer against one of the others: won where the gold one has the higher score; a "
     "tie counts one half (RewardBench: as lost). A section counts all its pairs alike, overall is the plain mean of the "
     "sections that were run. Chat: preference pairs. Reasoning: GSM8K, WinoGrande, PIQA, HellaSwag, OpenBookQA, ARC. Reading: "
@@ -163,8 +168,7 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
         lines[0] += f" · not comparable with the paper ({setting.incomparable})"
     if any(record.published for record in records):
         lines.append("Published numbers in parentheses.")
-    if any(record.interval for record in run):
-        lines.append("± is half the 95 % interval, over items, or over seeds where there are three or more.")
+    lines += describe_intervals(run)
     if run:
         items, seeds = (span(getattr(record, name) for record in run) for name in ("n_items", "n_seeds"))
         lines.append(f"n of a cell: {items} items; seeds: {seeds}.")
@@ -185,6 +189,24 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
     lines += describe_templates(records)
     lines += [NOTES[table]] if table in NOTES else []
     return lines + describe_sources(records)
+
+
+def describe_intervals(records: Iterable[CellRecord]) -> list[str]:
+    """What the intervals of a table are over: one line, or none where there are no intervals."""
+    shown = [record for record in records if record.interval]
+    drawn = [record for record in shown if record.interval_method.startswith("bootstrap")]
+    kept = [record for record in drawn if record.n_seeds >= SEEDS_FOR_T]
+    texts = []
+    if len(drawn) > len(kept):
+        several = any(record.n_seeds > 1 for record in drawn)
+        texts.append("over items" + " and, where there are several, seeds" * several)
+    if len(shown) > len(drawn):
+        texts.append("over seeds where there are three or more")
+    parts = [", or ".join(texts)] if texts else []
+    if kept:
+        columns = ", ".join(dict.fromkeys(record.column for record in kept))
+        parts.append(f"of {columns} over items and seeds, however many there are")
+    return [f"± is half the 95 % interval, {'; '.join(parts)}."] if parts else []
 
 
 def describe_sources(records: Iterable[CellRecord]) -> list[str]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from preftune.data.tasks.registry import find_tasks
-from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
+from preftune.evaluation.lm_eval_tasks import LM_EVAL_TASKS
 from preftune.workflow.config import did_you_mean
 
 if TYPE_CHECKING:
@@ -34,15 +34,14 @@ def check_plan(plan: "Plan") -> None:
         for name in getattr(config.dph, key).tasks:
             where = f"{source}: key dph.{key}.tasks"
             _check_name(where, "task or data set", name, [*plan.tasks, *plan.datasets])
+    labelled = [name for name in plan.tasks if name not in plan.hidden_tasks]
     for task in config.dph.evaluation.tasks:
-        _check_name(f"{source}: key dph.evaluation.tasks", "task", task, plan.tasks)
+        _check_name(f"{source}: key dph.evaluation.tasks", "labelled task", task, labelled)
     opinion = config.dph.second_opinion
     for task in opinion.chats:
-        _check_name(f"{source}: key dph.second_opinion.chats", "task", task, plan.tasks)
+        _check_name(f"{source}: key dph.second_opinion.chats", "labelled task", task, labelled)
     for task in opinion.texts:
-        known = read_templates("lm-eval").content.tasks
-        named = [name for name, row in plan.tasks.items() if row["template"] in known]
-        _check_name(f"{source}: key dph.second_opinion.texts", "task with lm-eval's wording", task, named)
+        _check_name(f"{source}: key dph.second_opinion.texts", "task of lm-eval", task, LM_EVAL_TASKS)
     find_tasks(config.dph.evaluation.tasks, config.dph.evaluation.templates or config.dph.templates)
     encoders = [name for name, model in plan.models.items() if model["kind"] == "encoder"]
     for run in plan.registry.values():
@@ -67,7 +66,7 @@ def check_plan(plan: "Plan") -> None:
     for name in config.dph.best_of.runs:
         _check_name(f"{source}: key dph.best_of.runs", "run with a reward head", name, headed)
     for task in config.dph.best_of.tasks:
-        _check_name(f"{source}: key dph.best_of.tasks", "task", task, plan.tasks)
+        _check_name(f"{source}: key dph.best_of.tasks", "labelled task", task, labelled)
     for name in config.dph.submission.runs:
         runs = [run.name for run in plan.runs("dph")]
         _check_name(f"{source}: key dph.submission.runs", "run", name, runs)

@@ -107,12 +107,13 @@ class Jobs:
         return f"{data}, authors' loader bugs on" if self.config.dph.preference_mix.faithful_bugs else data
 
     def job(self, rule: str, settings: dict[str, Any], *, seed: int = 0, parents: tuple[Job, ...] = (),
-            files: tuple[str, ...] = ()) -> Job:  # fmt: skip
-        """A job; `files` are registry files whose content counts."""
-        key = (rule, hash_settings(settings), seed, tuple(parent.identity for parent in parents), files)
+            files: tuple[str, ...] = (), facts: str = "") -> Job:  # fmt: skip
+        """A job; `files` are registry files whose content counts, `facts` a hash of the parts of others that do."""
+        named = tuple(parent.identity for parent in parents)
+        key = (rule, hash_settings(settings), seed, named, files, facts)
         if key not in self._jobs:
             parts = [code_digest(rule), settings, seed, self.config.threads, self.config.device]
-            parts += [[parent.identity for parent in parents], [_file_hash(file) for file in files]]
+            parts += [named, [_file_hash(file) for file in files], facts]
             identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
             self._jobs[key] = Job(rule, settings, seed, identity)
         return self._jobs[key]

@@ -3,8 +3,10 @@
 from functools import cache, cached_property
 from typing import Any
 
+from preftune.data.tasks.registry import kinds
 from preftune.data.templates import read_templates
-from preftune.provenance.digest import ROOT
+from preftune.provenance.digest import ROOT, module_digest
+from preftune.provenance.record import hash_settings
 from preftune.settings.alignment import REFERENCED
 from preftune.workflow.jobs import Job, Jobs
 from preftune.workflow.registry import Run
@@ -23,19 +25,30 @@ class LanguageJobs(Jobs):
         """The file of the template set that words what they are scored on: the same one, unless the config names another."""
         return self._templates_file(self.config.dph.evaluation.templates or self.config.dph.templates)
 
+    @cached_property
+    def chat_templates(self) -> str:
+        """The file of the set that words what a model answers itself: that of the evaluation, if its questions are chats."""
+        return self.templates if self.scores_texts else self.evaluation_templates
+
+    @cached_property
+    def scores_texts(self) -> bool:
+        """Whether questions are scored as plain texts, at which no reward head reads."""
+        return read_templates(self.evaluation_templates).content.format == "text"
+
     def _templates_file(self, name: str) -> str:
         path = read_templates(name).path
         return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
 
-    @cached_property
-    def task_files(self) -> tuple[str, ...]:
-        """Registry files behind every question that models are trained on."""
-        return ("config/tasks.yaml", self.templates)
-
-    @cached_property
-    def evaluation_files(self) -> tuple[str, ...]:
-        """Registry files behind every question that they are scored on."""
-        return ("config/tasks.yaml", self.evaluation_templates)
+    @cache
+    def words(self, tasks: tuple[str, ...], templates: str) -> str:
+        """Hash of what decides the questions of tasks beside their data: registry rows, wordings, and the code of each kind."""
+        content = read_templates(templates).content
+        found: dict[str, Any] = {"format": content.format, "delimiter": content.delimiter}
+        for name in sorted(set(tasks) & set(self.tasks)):
+            row = self.tasks[name]
+            code = module_digest(kinds()[row["template"]].__module__)
+            found[name] = [row, content.tasks[row["template"]].model_dump(mode="json"), code]
+        return hash_settings(found)
 
     @cached_property
     def evaluation_datasets(self) -> list[str]:
@@ -52,14 +65,14 @@ class LanguageJobs(Jobs):
     def prepare_dataset(self, dataset: str) -> Job:
         settings = self.config.dph.datasets.model_dump()
         return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
-                        files=("config/datasets.yaml", "config/tasks.yaml"))  # fmt: skip
+                        facts=hash_settings(self.datasets[dataset]))  # fmt: skip
 
     @cache
     def prepare_mix(self, mix: str) -> Job:
         parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
         settings = getattr(self.config.dph, mix).model_dump(mode="json")
         return self.job(f"prepare_{mix}", settings, parents=(*parents, self.fetch_model(self.config.dph.model)),
-                        files=self.task_files)  # fmt: skip
+                        facts=self.words(tuple(settings["tasks"]), self.templates))  # fmt: skip
 
     @cache
     def train_language(self, name: str, seed: int) -> Job:
@@ -111,14 +124,21 @@ class LanguageJobs(Jobs):
     def evaluate_tasks(self, name: str, seed: int) -> Job:
         """Scores of a run: from its own passes, or its head's on the states of the run that it started from."""
         run = self.run(name)
-        settings = self.evaluation_options | {"states": self.keeps_states(name)}
+        states = self.keeps_states(name) and not self.scores_texts
+        settings = self.evaluation_options | {"states": states}
+        words = self.words(self.config.dph.evaluation.tasks, self.evaluation_templates)
         parents: tuple[Job, ...] = (self.train_language(name, seed),)
         if run.stage == "alignment":
             parents += (self.evaluate_tasks(run.parent, self.parent_seed(run, seed)),)
-        if self.is_frozen(name):
-            return self.job("evaluate_heads", settings, parents=parents, files=self.evaluation_files)
+        if name in self.scored_by_heads:
+            return self.job("evaluate_heads", settings, parents=parents, facts=words)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.evaluation_datasets)
-        return self.job("evaluate_tasks", settings, parents=parents, files=self.evaluation_files)
+        return self.job("evaluate_tasks", settings, parents=parents, facts=words)
+
+    @cached_property
+    def scored_by_heads(self) -> list[str]:
+        """Runs whose rewards are read from the states of the SFT model; as plain texts every run is scored by itself."""
+        return [run.name for run in self.runs("dph") if self.is_frozen(run.name) and not self.scores_texts]
 
     @cached_property
     def drift_datasets(self) -> list[str]:
@@ -136,7 +156,8 @@ class LanguageJobs(Jobs):
         if run.stage == "alignment":
             parents += (self.train_language(run.parent, self.parent_seed(run, seed)),)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.drift_datasets)
-        return self.job("evaluate_drift", settings, parents=parents, files=self.task_files)
+        words = self.words(self.config.dph.drift.answer_tasks, self.templates)
+        return self.job("evaluate_drift", settings, parents=parents, facts=words)
 
     @cached_property
     def best_of_datasets(self) -> list[str]:
@@ -151,7 +172,8 @@ class LanguageJobs(Jobs):
             self.train_language(name, seed),
             *(self.prepare_dataset(dataset) for dataset in self.best_of_datasets),
         )
-        return self.job("evaluate_best_of", settings, seed=seed, parents=parents, files=self.task_files)
+        words = self.words(self.config.dph.best_of.tasks, self.chat_templates)
+        return self.job("evaluate_best_of", settings, seed=seed, parents=parents, facts=words)
 
     def compute_gradients(self) -> Job:
         """Gradient flow, from the first SFT run's model."""
@@ -176,7 +198,8 @@ class LanguageJobs(Jobs):
         settings = {"train": train, "evaluation": list(self.config.dph.evaluation.tasks),
                     "limit": self.config.dph.evaluation.limit}  # fmt: skip
         parents = tuple(self.prepare_dataset(name) for name in self.overlap_datasets)
-        return self.job("compute_overlap", settings, parents=parents, files=self.task_files)
+        words = self.words((*train, *self.config.dph.evaluation.tasks), self.templates)
+        return self.job("compute_overlap", settings, parents=parents, facts=words)
 
     @cached_property
     def overlap_datasets(self) -> list[str]:
@@ -189,8 +212,9 @@ class LanguageJobs(Jobs):
         settings = self.config.dph.second_opinion.model_dump(mode="json")
         datasets = (self.prepare_dataset(dataset) for dataset in self.second_opinion_datasets)
         parents = (self.train_language(run, seed), *datasets)
-        files = (*self.task_files, "config/templates/lm-eval.yaml")
-        return self.job("evaluate_second_opinion", settings, parents=parents, files=files)
+        opinion = self.config.dph.second_opinion
+        words = self.words(opinion.chats, self.templates) + self.words(opinion.texts, "lm-eval")
+        return self.job("evaluate_second_opinion", settings, parents=parents, facts=words)
 
     @cached_property
     def second_opinion_datasets(self) -> list[str]:
@@ -210,7 +234,7 @@ class LanguageJobs(Jobs):
 
     def server_scores(self, name: str) -> list[str]:
         """Scores of a run that a file for the GLUE server is made of: `reward` only with a head."""
-        aligned = self.run(name).stage == "alignment"
+        aligned = self.run(name).stage == "alignment" and not self.scores_texts
         return ["log", "reward"] if aligned and self.settings(name)["dph"] != "none" else ["log"]
 
     @cache
@@ -225,7 +249,8 @@ class LanguageJobs(Jobs):
             self.train_language(name, seed),
             *(self.prepare_dataset(dataset) for dataset in self.submission_datasets),
         )
-        return self.job("evaluate_submission", settings, parents=parents, files=self.task_files)
+        words = self.words(tuple(self.hidden_tasks), self.evaluation_templates)
+        return self.job("evaluate_submission", settings, parents=parents, facts=words)
 
     def export_glue_submission(self, name: str, seed: int, score: str) -> Job:
         """A file for the GLUE server; of whole test splits of real rows it must hold the official counts."""

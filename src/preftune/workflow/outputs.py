@@ -40,6 +40,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
             job = plan.export_glue_submission(name, seed, score)
             yield f"{folder}/submission-{score}.zip", job
     for run in plan.runs("dph", "sft"):
+        job = plan.evaluate_second_opinion(run.name, run.seeds[0])
+        yield f"{results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json", job
         for seed in run.seeds:
             yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)
     for run in plan.registry.values():
@@ -56,6 +58,7 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
                     yield f"{folder}/{path}", plan.caption_step(rule, run.name, seed)
                 yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
     for paper, tables in TABLES.items():
+        yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)
         for table in tables:
             rule = "tabulate_claims" if table == "claims" else "tabulate_scores"
             job = plan.tabulate_alignment() if table in ALIGNMENT_TABLES else plan.tabulate(rule, paper)

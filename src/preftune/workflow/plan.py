@@ -43,6 +43,10 @@ class Plan(LanguageJobs, CaptioningJobs):
                     ]
         return tuple(jobs)
 
+    def aggregate_scores(self, paper: str) -> Job:
+        """The index that every table and figure of a paper waits for."""
+        return self.job("aggregate_scores", {}, parents=self.scores(paper))
+
     def tabulate(self, rule: str, paper: str) -> Job:
         """A table of one paper."""
         settings = {"paper": paper, "scale": self.config.scale, "data": self.label,
@@ -140,6 +144,7 @@ class Plan(LanguageJobs, CaptioningJobs):
         figures = [self.plot(f"plot_{name}", paper) for paper, names in FIGURES.items() for name in names]
         tables.append(self.tabulate_alignment())
         tables += self.submissions
+        tables += [self.evaluate_second_opinion(run.name, run.seeds[0]) for run in self.runs("dph", "sft")]
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)

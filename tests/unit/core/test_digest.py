@@ -8,7 +8,7 @@ import pytest
 
 from preftune.errors import PreftuneError
 from preftune.provenance import digest
-from preftune.provenance.digest import ROOT, SCHEME, code_digest, import_closure
+from preftune.provenance.digest import ROOT, SCHEME, code_digest, import_closure, module_digest
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
-def test_submodules_that_are_imported_together_count(checkout: Path) -> None:
-    """`import_submodules` finds its modules while it runs; the digest finds them too, a new one as well."""
+def test_submodules_that_are_found_are_recorded_and_named_by_jobs(checkout: Path) -> None:
+    """`import_submodules` finds its modules while it runs: a new one is in the record and changes no digest but its own."""
     package = checkout / "src/preftune/kinds"
     package.mkdir()
     for name in ("__init__", "one"):
@@ -41,8 +41,13 @@ def test_submodules_that_are_imported_together_count(checkout: Path) -> None:
     before = code_digest("train_toy")
     assert package / "one.py" in import_closure("train_toy")
     forget()
-    (package / "two.py").write_text("x = 1\n")
-    assert code_digest("train_toy") != before
+    (package / "two.py").write_text("from preftune.b import g\n")
+    assert package / "two.py" in import_closure("train_toy")
+    assert code_digest("train_toy") == before
+    own, other = module_digest("preftune.kinds.two"), module_digest("preftune.kinds.one")
+    forget()
+    (checkout / "src/preftune/b.py").write_text("def g():\n    return 2\n")
+    assert module_digest("preftune.kinds.two") != own and module_digest("preftune.kinds.one") == other
 
 
 def forget() -> None:
@@ -50,9 +55,9 @@ def forget() -> None:
     for function in (
         code_digest,
         import_closure,
+        module_digest,
         digest._facts,
         digest._remembered,
-        digest._imported_files,
         digest._module_files,
     ):
         function.cache_clear()

@@ -93,6 +93,35 @@ def test_an_unlabelled_test_split_is_accepted(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "split", "row"),
+    [
+        ("glue-cola", "test", {"sentence": "S", "label": -1}),
+        ("glue-stsb", "test", {"sentence1": "A", "sentence2": "B", "label": -1.0}),
+        ("glue-mnli", "test_mismatched", {"premise": "P", "hypothesis": "H", "label": -1}),
+        ("glue-ax", "test", {"premise": "P", "hypothesis": "H", "label": -1}),
+    ],
+)
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 2], [1, 2, 3]])
+def test_a_hidden_test_split_that_is_not_in_its_published_order_is_refused(tmp_path, name, split, row, order):
+    """The server counts rows; of labelled splits any part in any order will do."""
+    source = raw.find_source(name)
+    rows = [row | {"idx": idx} for idx in order]
+    place = next(place for place, idx in enumerate(order) if idx != place)
+    write_rows(tmp_path / source.files[split], rows)
+    files = raw.find_files(source, tmp_path)
+    message = f"row {place + 1} has the idx {order[place]} where {place} is expected: give the whole split"
+    with pytest.raises(PreftuneError, match=message) as error:
+        raw.prepare(source, files, None, 2, 0, official=False)
+    assert str(files[split]) in str(error.value)
+    write_rows(files[split], sorted(rows, key=lambda one: one["idx"]))
+    if sorted(order) == [0, 1, 2]:
+        raw.prepare(source, files, None, 2, 0, official=False)
+    labelled = [one | {"label": 1} for one in rows]
+    path = write_rows(tmp_path / "train.jsonl", labelled)
+    assert [one["idx"] for one in raw.read_split(source, "train", path)] == order
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "empty|truncated"),

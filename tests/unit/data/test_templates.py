@@ -64,6 +64,7 @@ def test_a_rows_text_is_not_read_as_a_template() -> None:
         ({"tasks": {"cola": {"prompt": "x"}}}, "needs either `answers`"),
         ({"tasks": {"cola": {"prompt": "x", "answers": ["a", "b"], "answer": "c"}}}, "needs either"),
         ({"tasks": {"cola": {"prompt": "x", "answers": ["a"]}}}, "1 answers but 2 labels"),
+        ({"tasks": {"cola": {"prompt": "x", "answer": "{{ option }}"}}}, "0 answers but 2 labels"),
         ({"tasks": {"cola": {"prompt": "{{ option }}", "answers": ["a", "b"]}}}, "cannot name `option`"),
         (
             {"format": "text", "tasks": {"cola": {"prompt": "x", "system": "s", "answers": ["a", "b"]}}},
@@ -85,6 +86,12 @@ def test_unknown_sets_and_fields_are_named(tmp_path: Path) -> None:
     name = write_set(tmp_path, tasks={"cola": {"prompt": "{{ sentense }}", "answers": ["a", "b"]}})
     with pytest.raises(PreftuneError, match=r"row 3 .* has no column 'sentense'"):
         find_tasks(["cola"], name)[0].question(ROW, 3)
+    name = write_set(tmp_path, tasks={"cola": {"prompt": "{{ sentence.foo }}", "answers": ["a", "b"]}})
+    with pytest.raises(PreftuneError, match=r"row 3 .* the wording of the template set mine fails"):
+        find_tasks(["cola"], name)[0].question(ROW, 3)
+    name = write_set(tmp_path, tasks={"arc": {"prompt": "x", "answers": ["A", "B"]}})
+    with pytest.raises(PreftuneError, match="word each `option` by `answer`"):
+        find_tasks(["arc-easy"], name)
 
 
 def test_winogrande_as_text_has_a_context_for_each_option() -> None:
@@ -96,14 +103,21 @@ def test_winogrande_as_text_has_a_context_for_each_option() -> None:
 
 
 def test_race_as_text_asks_the_last_question_of_each_article() -> None:
+    """In the order of the source, which the names of prepared rows hold: those are shuffled."""
     (task,) = find_tasks(["race-high"], "lm-eval")
     rows = [
-        {"article": article, "question": question, "options": ["a", "b", "c", "d"], "answer": answer}
-        for article, question, answer in (
-            ("One.", "Who?", "B"),
-            ("One.", "The cup is  _  .", "A"),
-            ("Two.", "Why?", "D"),
-            ("One.", "When?", "C"),
+        {
+            "document": f"test-{place}",
+            "article": article,
+            "question": question,
+            "options": ["a", "b", "c", "d"],
+            "answer": answer,
+        }
+        for place, article, question, answer in (
+            (11, "One.", "When?", "C"),
+            (9, "One.", "The cup is  _  .", "A"),
+            (10, "Two.", "Why?", "D"),
+            (2, "One.", "Who?", "B"),
         )
     ]
     first, second = task.questions(rows)

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from preftune.data.tasks.base import Question
+from preftune.data.tasks.registry import read_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.best_of import answer_questions, is_right, select_questions
 from preftune.evaluation.choices import COLUMNS, QUANTITIES, judge_choices, summarise_choices
 from preftune.files import read_json
+from preftune.preference.generation import generate
 from preftune.settings.best_of import SamplingSettings
 from tests.scripts.steps import datasets_of, save_datasets
-from tests.unit.preference.helpers import make_model
+from tests.unit.preference.helpers import conversation_of, make_model, plain_reward
 from tests.unit.tables.alignment_folders import answer_rows
 
 LIMITS = {"count": 3, "max_new_tokens": 6, "temperature": 1.0, "batch": 4}
@@ -113,7 +115,18 @@ def test_questions_that_cannot_be_answered_or_recognised_are_counted(base: Path)
         select_questions(model, [question("yes", "no", contexts=("the",))], 6)
 
 
-def test_answers_are_the_models_and_carry_the_rewards_of_their_texts(base: Path) -> None:
+def test_a_prompt_leaves_room_for_the_end_of_a_cut_off_answer(base: Path) -> None:
+    model = make_model(base)
+    asked = [
+        question("yes", "no", prompt=conversation_of(model.tokenizer, length)[0]["content"])
+        for length in (505, 506)
+    ]
+    selection = select_questions(model, asked, 6)
+    assert (selection.questions, selection.skipped) == (asked[:1], {"long_prompt": 1})
+    assert len(answer_questions(model, selection.questions, SamplingSettings(**LIMITS), seed=4)) == 4
+
+
+def test_answers_are_the_models_and_carry_the_rewards_of_their_tokens(base: Path) -> None:
     model = make_model(base)
     asked = [
         question("yes", "no", prompt=prompt) for prompt in ("the red cup", "Is the dog small? yes or no.")
@@ -124,9 +137,17 @@ def test_answers_are_the_models_and_carry_the_rewards_of_their_texts(base: Path)
         table["sample"].tolist() == [0, 1, 2, 3] * 2
         and table["greedy"].tolist() == [False, False, False, True] * 2
     )
-    for row, own in zip(table.itertuples(), [asked[0]] * 4 + [asked[1]] * 4, strict=True):
-        finished = [*own.messages, {"role": "assistant", "content": row.text}]
-        assert row.reward == pytest.approx(float(model.rewards([finished])), abs=1e-5)
+    conversations = [own.messages for own in asked]
+    sampled = generate(model, conversations, seed=4, **LIMITS)
+    greedy = generate(model, conversations, max_new_tokens=6, batch=4)
+    answers = [
+        (own, one)
+        for own, several, last in zip(asked, sampled, greedy, strict=True)
+        for one in [*several, *last]
+    ]
+    for row, (own, answer) in zip(table.itertuples(), answers, strict=True):
+        assert (row.text, row.tokens) == (answer.text, len(answer.token_ids))
+        assert row.reward == pytest.approx(plain_reward(model, own.messages, answer.token_ids), abs=1e-5)
     pd.testing.assert_frame_equal(table, answer_questions(model, asked, SamplingSettings(**LIMITS), seed=4))
     assert not table.equals(answer_questions(model, asked, SamplingSettings(**LIMITS), seed=5))
     with pytest.raises(PreftuneError, match="unknown reward head"):
@@ -157,8 +178,10 @@ def test_script(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     found = run_step(tmp_path / "out", base, tmp_path / "run", datasets_of(tmp_path))
     items = pd.read_parquet(tmp_path / "out" / "best_of.parquet")
     assert len(items) == 2 * 4 and items["document"].nunique() == 2
+    template = read_tasks()["cola"].template
     assert found == {
-        "count": 3, "split": "validation", "tasks": {"cola": {**summarise_choices(items)["cola"], "skipped": {}}},
+        "count": 3, "split": "validation", "templates": {"name": template.set_name, "sha256": template.sha256},
+        "tasks": {"cola": {**summarise_choices(items)["cola"], "skipped": {}}},
     }  # fmt: skip
     facts = read_json(tmp_path / "out" / "best_of.run.json")["facts"]
     assert (facts["prompts"], facts["answers"], facts["skipped"]) == (2, 8, {})

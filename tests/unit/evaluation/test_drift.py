@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModelForCausalLM
 
+from preftune.data.chat import encode_prompt
 from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.drift import (
@@ -237,6 +238,17 @@ def test_a_missing_text_is_said(base: Path, datasets: list[Path], dataset: str, 
 def test_no_room_for_any_item_is_said(base: Path, datasets: list[Path]) -> None:
     with pytest.raises(PreftuneError, match="no held-out prompt fits"):
         read_prompts(make_model(base, head=False), "ultrafeedback", datasets, 2, room=512)
+
+
+def test_every_prompt_that_is_read_has_the_room_that_writing_asks_for(
+    base: Path, datasets: list[Path]
+) -> None:
+    model = make_model(base, head=False)
+    prompts = read_prompts(model, "ultrafeedback", datasets, 3, room=9)
+    room = 511 - max(len(encode_prompt(model.tokenizer, messages)) for messages in prompts.values())
+    assert read_prompts(model, "ultrafeedback", datasets, 3, room) == prompts
+    assert read_prompts(model, "ultrafeedback", datasets, 3, room + 1) != prompts
+    assert len(generation_items(model, prompts, room, batch=4)) == 3
 
 
 def drift(output: Path, base: Path, model: Path, reference: Path | None, datasets: list[Path]) -> dict:

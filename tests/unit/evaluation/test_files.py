@@ -9,7 +9,7 @@ import pytest
 from preftune.data.tasks.registry import find_tasks
 from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
-from preftune.evaluation.files import log_ratios, read_counts, read_scores, write_scores
+from preftune.evaluation.files import check_wording, log_ratios, read_counts, read_scores, write_scores
 from preftune.files import read_json
 
 NAN = float("nan")
@@ -69,7 +69,7 @@ def test_every_score_of_the_table_has_its_metrics(
 
 def test_missing_scores_are_named(tmp_path: Path) -> None:
     with pytest.raises(
-        PreftuneError, match=r"rte\.parquet does not exist; evaluate the SFT model on rte first"
+        PreftuneError, match=r"rte\.parquet does not exist; evaluate the run of that folder on rte first"
     ):
         read_scores(tmp_path, "rte")
 
@@ -97,3 +97,13 @@ def test_a_reference_of_other_questions_is_refused(other: pd.DataFrame) -> None:
         PreftuneError, match="other questions or in another order; evaluate both models with one"
     ):
         log_ratios(make_table(), other)
+
+
+def test_scores_of_other_words_are_refused(tmp_path: Path) -> None:
+    (task,) = find_tasks(["sst2"])
+    (other,) = find_tasks(["sst2"], "lm-eval")
+    check_wording(task, tmp_path)  # read_scores says that they are missing
+    write_scores(task, make_table(), tmp_path, {})
+    check_wording(task, tmp_path)
+    with pytest.raises(PreftuneError, match="the template set chat, not with this lm-eval: evaluate both"):
+        check_wording(other, tmp_path)

@@ -11,8 +11,9 @@ from preftune.data.raw import find_files, find_source, prepare
 from preftune.data.tasks.registry import find_tasks, read_rows
 from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
+from preftune.evaluation.lm_eval_tasks import LM_EVAL_TASKS
 from preftune.evaluation.scoring import encode_questions, score_questions
-from preftune.evaluation.second_opinion import CLEAR_GAP, LM_EVAL_TASKS, _compare, compare_texts
+from preftune.evaluation.second_opinion import CLEAR_GAP, _compare, compare_texts
 from preftune.preference.heads import PreferenceModel
 from tests.tiny import tiny_language_model, tiny_tokenizer
 from tests.unit.preference.helpers import make_model

@@ -1,6 +1,7 @@
 """Tiny models, rows and mixes that the preference, evaluation and script tests share."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from preftune.data.chat import encode_completion, encode_prompt
+from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.models.policy import load_policy, start_policy
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.training import LoraSettings
@@ -54,6 +55,24 @@ def make_model(folder: Path, head: bool = True, pooler: str = "swiglu_bert") -> 
         for parameter in result.head.parameters():
             parameter.mul_(20.0)
     return result.eval()
+
+
+@torch.no_grad()
+def plain_reward(model: PreferenceModel, conversation: list[dict[str, str]], ids: Sequence[int]) -> float:
+    """The reward at an `<|im_end|>` after an answer's tokens, from a pass over prompt and answer alone."""
+    prompt = encode_prompt(model.tokenizer, conversation)
+    row = torch.tensor([[*prompt, *ids, marker_id(model.tokenizer)]])
+    states = model.causal_lm(input_ids=row, output_hidden_states=True).hidden_states[-1]
+    return float(model.head(states[:, -1])["reward"])
+
+
+def conversation_of(tokenizer: Any, length: int) -> list[dict[str, str]]:
+    """A conversation whose prompt has a number of tokens."""
+    found = [{"role": "user", "content": ""}]
+    while len(encode_prompt(tokenizer, found)) < length:
+        found[0]["content"] += " red" if found[0]["content"] else "red"
+    assert len(encode_prompt(tokenizer, found)) == length
+    return found
 
 
 def new_policy(

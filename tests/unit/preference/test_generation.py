@@ -18,7 +18,7 @@ from preftune.errors import PreftuneError
 from preftune.preference import generation
 from preftune.preference.generation import Answer, best_of, generate, reward_answers
 from preftune.preference.heads import PreferenceModel
-from tests.unit.preference.helpers import make_model
+from tests.unit.preference.helpers import conversation_of, make_model, plain_reward
 
 SIZE = {
     "vocab_size": 512,
@@ -181,7 +181,7 @@ def test_a_folders_own_generation_settings_do_not_count(base: Path) -> None:
     assert model.causal_lm.generation_config is own and model.training
 
 
-def test_best_of_ranks_the_samples_by_the_reward_of_their_text(base: Path) -> None:
+def test_best_of_ranks_the_samples_by_the_reward_of_their_tokens(base: Path) -> None:
     model = make_model(base)
     options = {"max_new_tokens": 6, "temperature": 1.0, "seed": 2}
     ranked = best_of(model, CONVERSATIONS[1], 5, **options)
@@ -190,8 +190,23 @@ def test_best_of_ranks_the_samples_by_the_reward_of_their_text(base: Path) -> No
     rewards = [reward for _, reward in ranked]
     assert rewards == sorted(rewards, reverse=True) and len(set(rewards)) > 1
     for answer, reward in ranked:
-        finished = [*CONVERSATIONS[1], {"role": "assistant", "content": answer.text}]
-        torch.testing.assert_close(torch.tensor([reward]), model.rewards([finished]), atol=1e-5, rtol=1e-5)
+        wanted = plain_reward(model, CONVERSATIONS[1], answer.token_ids)
+        assert reward == pytest.approx(wanted, abs=1e-5, rel=1e-5)
+
+
+def test_samples_at_the_edge_of_the_context_are_rewarded(base: Path) -> None:
+    """Among the samples are cut-off ones, and ones whose text has more tokens than were written."""
+    model = make_model(base)
+    options = {"max_new_tokens": 6, "temperature": 3.0}
+    conversation = conversation_of(model.tokenizer, 512 - 7)
+    ranked = best_of(model, conversation, 12, **options)
+    assert any(not answer.ended for answer, _ in ranked)
+    assert any(len(model.tokenizer.encode(answer.text)) > 7 for answer, _ in ranked)
+    for answer, reward in ranked:
+        wanted = plain_reward(model, conversation, answer.token_ids)
+        assert reward == pytest.approx(wanted, abs=1e-4, rel=1e-4)
+    with pytest.raises(PreftuneError, match=r"a prompt of 506 tokens, .* exceed the model's context of 512"):
+        best_of(model, conversation_of(model.tokenizer, 512 - 6), 2, **options)
 
 
 def test_of_equal_rewards_the_first_sample_is_the_first(base: Path) -> None:
@@ -203,11 +218,14 @@ def test_of_equal_rewards_the_first_sample_is_the_first(base: Path) -> None:
     assert best_of(model, CONVERSATIONS[0], 4, **options) == [(answer, 0.0) for answer in sampled]
 
 
-def test_rewards_come_in_the_order_of_the_answers_and_equal_texts_are_read_once(
+def test_rewards_come_in_the_order_of_the_answers_and_equal_answers_are_read_once(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(base)
-    answers = [[Answer(text, (), True) for text in texts] for texts in (["yes", "no", "yes", ""], ["no"])]
+    answers = [
+        [Answer(text, tuple(model.tokenizer.encode(text)), True) for text in texts]
+        for texts in (["yes", "no", "yes", ""], ["no"])
+    ]
     read: list[int] = []
     score = generation.score_trees
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ from preftune.evaluation.metrics import compute_metrics
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import NOT_RUN, CellRecord, read_cells
 from preftune.tables.lists import list_records
-from preftune.tables.render import render_csv, render_latex, render_markdown
+from preftune.tables.render import describe, render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
 from tests.unit.tables.score_folders import (
     TASKS,
@@ -56,6 +56,25 @@ def test_cells_show_the_named_score_with_interval_and_n(tmp_path: Path) -> None:
     assert len(reward.score_files) == 2
     assert cells["Ours (Vocab)", "BoolQ"].verdict == NOT_RUN
     assert cells["Pythia-1.0B", "BoolQ"].verdict == "cited"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        ([(1, "sft"), (1, "dph-joint")], "over items"),
+        ([(1, "sft"), (2, "dph-joint")], "over items and, where there are several, seeds"),
+        ([(1, "sft"), (3, "dph-joint")], "over items, or over seeds where there are three or more"),
+        ([(3, "sft"), (3, "dph-joint")], "over seeds where there are three or more"),
+    ],
+)
+def test_a_table_says_what_its_intervals_are_over(
+    tmp_path: Path, seeds: list[tuple[int, str]], expected: str
+) -> None:
+    for count, run in seeds:
+        write_run(tmp_path, run, list(range(count)), 0.5, reward=0.5)
+    records = build_records([cell for cell in CELLS if cell.table == "race"], ScoreStore([tmp_path]), DEMO)
+    (line,) = [one for one in describe("race", records, DEMO) if one.startswith("±")]
+    assert line == f"± is half the 95 % interval, {expected}."
 
 
 def test_three_seeds_give_a_t_interval(tmp_path: Path) -> None:

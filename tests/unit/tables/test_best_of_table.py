@@ -1,5 +1,6 @@
 """The table of reward-chosen answers, against numbers worked out by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,25 @@ def test_shares_are_means_over_tasks(tmp_path: Path) -> None:
     assert found["dph-joint", "reward-chosen − random"].unit == "points"
     text = render_markdown("best_of", list(found.values()), Setting("demo", "embedded"))
     assert "n of a cell: 3 items; seeds: 1." in text and "Best of n" in text
+    assert "Prompts" not in text
+    for reason in ("long_answer", "long_prompt", "not_distinct"):
+        assert f"({reason})" in text
+    assert "best_of.json" in text
+
+
+def test_the_prompts_of_the_answers_are_stated(tmp_path: Path) -> None:
+    path = write_best_of(tmp_path, "dph-joint", 0, two_tasks())
+    stated = {"name": "chat", "sha256": "ab" * 32}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"templates": stated}))
+    found = records_of(tmp_path, "dph-joint")
+    assert all(record.templates == (stated,) for record in found.values())
+    text = render_markdown("best_of", list(found.values()), Setting("demo", "embedded"))
+    assert "Prompts: chat (abababab)." in text
 
 
 def test_differences_are_paired_over_questions_and_seeds(tmp_path: Path) -> None:
-    """The reward chooses rightly wherever it can: on every question the difference is the same, so its interval has no width,
-    although that of the accuracy has some.
+    """The reward chooses rightly wherever it can: the difference is the same on every question of rte, so its interval has the
+    width that cola alone gives it.
     """
     for seed in range(3):
         answers = [

@@ -87,6 +87,31 @@ def test_choice_tasks_are_pairs_of_gold_and_wrong_resampled_by_question(tmp_path
     assert ece == pytest.approx(assess_reliability(predicted, observed).ece)
 
 
+def test_tasks_whose_answers_are_grades_have_no_pairs(tmp_path: Path) -> None:
+    write_rewards(tmp_path, "own", [[1.0, 0.0]], [0], "rte", "glue")
+    write_rewards(tmp_path, "own", [[0.0, 1.0]], [0], "stsb", "glue")
+    found = calibration(tmp_path, own="")
+    assert (found["own, σ(δ)", "choice, n"].value, found["own, σ(δ)", "choice, accuracy"].value) == (1, 100)
+    assert "Choice tasks are without STS-B" in NOTES["calibration"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_calibration_error_has_no_interval(tmp_path: Path, seeds: int) -> None:
+    """A bootstrap adds its own noise to every bin, and all seeds err the same way: neither holds the error of perfect odds."""
+    generator = np.random.default_rng(0)
+    margins = generator.normal(0, 2, 60)
+    gold = (generator.random(60) >= expit(margins)).astype(int).tolist()
+    for seed in range(seeds):
+        noise = 0.1 * generator.normal(size=60)
+        write_rewards(tmp_path, "own", [[margin, 0.0] for margin in margins + noise], gold, seed=seed)
+    found = calibration(tmp_path, own="")
+    for row in ("own, σ(δ)", "own, σ(δ/T)"):
+        error = found[row, "pairs, ECE"]
+        assert (error.interval, error.interval_method, error.n_seeds) == (None, "none: not resampled", seeds)
+        assert found[row, "pairs, Brier"].interval is not None
+    assert "ECE has no interval" in NOTES["calibration"]
+
+
 def test_temperature_predicts_the_half_that_did_not_fit_it(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     margins = generator.normal(0, 4, 40)
@@ -137,11 +162,19 @@ def test_faulty_rewards_are_named(tmp_path: Path) -> None:
     items = path.with_suffix(".parquet")
     frame = pd.read_parquet(items)
     frame.assign(reward=math.nan).to_parquet(items)
-    with pytest.raises(PreftuneError, match=r"ultrafeedback\.json: a reward is not a number"):
+    with pytest.raises(
+        PreftuneError, match=r"ultrafeedback\.parquet: the reward score of row 1 is not a number"
+    ):
         calibration(tmp_path, own="")
-    frame.assign(is_gold=False).to_parquet(items)
-    with pytest.raises(PreftuneError, match="a question lacks a gold candidate or another one"):
+    frame.assign(reward=math.inf).to_parquet(items)
+    with pytest.raises(PreftuneError, match=r"ultrafeedback\.json: a reward score is not finite"):
         calibration(tmp_path, own="")
+    for gold in (False, True):
+        frame.assign(is_gold=gold).to_parquet(items)
+        with pytest.raises(
+            PreftuneError, match=r"ultrafeedback\.json: a question has not one gold answer and another one"
+        ):
+            calibration(tmp_path, own="")
     items.unlink()
     with pytest.raises(PreftuneError, match="has no items beside it"):
         calibration(tmp_path, own="")

@@ -13,7 +13,7 @@ from preftune.tables.cells import NOT_RUN, CellRecord, read_cells
 from preftune.tables.claims import read_claims
 from preftune.tables.comparisons import System
 from preftune.tables.paired_tests import compare_answers, list_comparisons
-from preftune.tables.render import render_latex, render_markdown
+from preftune.tables.render import describe, render_latex, render_markdown
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
 from tests.unit.tables.alignment_folders import write_binary
@@ -93,6 +93,11 @@ def test_seeds_widen_the_bootstrap_while_mcnemar_is_of_the_first(tmp_path: Path)
     assert difference.per_seed == pytest.approx({"0": 60, "1": 0, "2": 30, "3": 60})
     assert difference.interval_method == "bootstrap over items and 4 seeds"
     assert found[f"{NAME}, boolq", "a"].interval_method == "t over 4 seeds"
+    (line,) = [one for one in describe("paired_tests", list(found.values()), DEMO) if one.startswith("±")]
+    assert line == (
+        "± is half the 95 % interval, over seeds where there are three or more; "
+        "of a − b over items and seeds, however many there are."
+    )
     only = found[f"{NAME}, boolq", "only a right"]
     assert (only.value, only.n_seeds) == (6, 1)
     assert [file.split("/")[-3:-1] for file in only.score_files] == [

@@ -8,10 +8,14 @@ import pytest
 
 from preftune.data import reward_bench
 from preftune.data.schemas import SCHEMAS, convert_row
+from preftune.data.tasks.registry import read_tasks
 from preftune.errors import PreftuneError
 from preftune.tables import pairwise
 from preftune.tables.alignment import alignment_records
+from preftune.tables.averages import CHOICE_SUITES
 from preftune.tables.cells import NOT_RUN, CellRecord
+from preftune.tables.pairs import GRADED, read_pairs
+from preftune.tables.scores import ScoreStore
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
 from tests.unit.tables.alignment_folders import write_questions
@@ -97,9 +101,21 @@ def test_a_question_with_one_answer_is_named(tmp_path: Path) -> None:
         records_of(tmp_path, "dph-joint")
 
 
+def test_a_question_with_two_gold_answers_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "boolq", "gpt4all", [[1.0, 0.0, 2.0]]).with_suffix(".parquet")
+    pd.read_parquet(path).assign(is_gold=[True, True, False]).to_parquet(path, index=False)
+    expected = r"boolq\.json: a question has not one gold answer and another one"
+    with pytest.raises(PreftuneError, match=expected):
+        records_of(tmp_path, "dph-joint")
+    with pytest.raises(PreftuneError, match=expected):
+        read_pairs(ScoreStore([tmp_path]), "dph-joint", 0, "boolq")
+
+
 def test_every_task_has_one_section_and_every_subset_too() -> None:
     tasks = [task for own in pairwise.SECTIONS.values() for task in own]
     assert len(tasks) == len(set(tasks))
+    choice = {task.name for task in read_tasks().values() if task.suite in CHOICE_SUITES}
+    assert choice - set(tasks) == set(GRADED)
     assert sorted(reward_bench.SUBSETS) == sorted(EXAMPLE_COUNTS)
     code = reward_bench.SECTIONS["Reasoning"][1]
     assert sum(EXAMPLE_COUNTS[name] for name in code) == EXAMPLE_COUNTS["math-prm"]

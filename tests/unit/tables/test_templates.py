@@ -8,9 +8,11 @@ import pytest
 from jsonschema import validate
 
 from preftune.errors import PreftuneError
-from preftune.report.cells import describe_cell
+from preftune.report.cells import describe_cell, view_claim
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import CellRecord, read_cells
+from preftune.tables.claims import judge_claims, read_claims
+from preftune.tables.claims_render import describe_claims, render_claims_latex, render_claims_markdown
 from preftune.tables.render import describe, render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
 from preftune.tables.templates import state_templates
@@ -82,6 +84,37 @@ def test_a_row_of_two_sets_stands_with_both_and_older_files_are_not_hidden(score
 def test_files_that_state_no_prompts_have_no_line(scores: Path) -> None:
     assert prompts(table("race", scores)) == [CITED]
     assert prompts(table("parameters", scores), "parameters") == []
+
+
+def test_claims_state_the_prompts_of_what_they_compare(scores: Path) -> None:
+    claims = [claim for claim in read_claims(CONFIG / "claims.tsv", CELLS) if claim.paper == "dph"]
+    state(scores, "sft", *CHAT)
+    state(scores, "dph-joint", *CHAT)
+    records = judge_claims(claims, CELLS, ScoreStore([scores]))
+    validate(
+        [one.as_json() for one in records], json.loads((CONFIG / "schemas/claim.schema.json").read_text())
+    )
+    found = {record.id: record for record in records}
+    assert found["dph-above-sft"].templates == ({"name": "chat", "sha256": "ab" * 32},)
+    assert found["dph-above-dpo-only"].templates == ()
+    assert dict(view_claim(found["dph-above-sft"]).record)["prompts"] == f"chat ({'ab' * 32})"
+    text = render_claims_markdown("dph", records, DEMO)
+    assert text.splitlines()[-1].endswith("a lower perplexity is better. Prompts: chat (abababab).")
+
+
+def test_claims_that_compare_other_prompts_are_named(scores: Path) -> None:
+    claims = [claim for claim in read_claims(CONFIG / "claims.tsv", CELLS) if claim.paper == "dph"]
+    state(scores, "sft", *CHAT)
+    records = judge_claims(claims, CELLS, ScoreStore([scores]))
+    assert "rompts" not in describe_claims([one for one in records if not one.templates], DEMO)
+    state(scores, "dph-joint", *PLAIN)
+    records = judge_claims(claims, CELLS, ScoreStore([scores]))
+    note = describe_claims([one for one in records if one.id in ("dph-above-sft", "dph-above-log")], DEMO)
+    assert note.endswith(
+        "Prompts differ: chat (abababab): rows dph-joint:reward vs sft:log; "
+        "plain (cdcdcdcd): rows dph-joint:reward vs sft:log, dph-joint:reward vs dph-joint:log."
+    )
+    assert render_claims_latex("dph", records, DEMO).isascii()
 
 
 @pytest.mark.parametrize("stated", ["chat", {"name": "chat"}, {"name": "chat", "sha256": 3}])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
+from jinja2 import TemplateError
+
 from preftune.data.templates import LETTERS, Template
 from preftune.errors import PreftuneError
 
@@ -80,6 +82,10 @@ class Task(ABC):
                 f"{self.where(row, index)} has no column {missing.args[0]!r}: prepare the data set again "
                 "from files in the hub's own column names."
             ) from missing
+        except TemplateError as error:
+            raise PreftuneError(
+                f"{self.where(row, index)}: the wording of the template set {self.template.set_name} fails: {error}: correct it."
+            ) from error
         except (ValueError, TypeError) as error:
             raise PreftuneError(f"{self.where(row, index)}: {error}.") from error
         if gold is not None and not 0 <= gold < len(asked.candidates):

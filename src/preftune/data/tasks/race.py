@@ -23,12 +23,13 @@ class Race(Task):
     def arrange(self, rows: Iterable[Row]) -> Iterable[Row]:
         """Where the template names `earlier`: the last question of each article, with the others and their `right` options.
 
-        Other templates ask every row.
+        Other templates ask every row. A split that was cut (`limit_evaluation`) lacks questions of most articles.
         """
         if "earlier" not in self.template.fields:
             return rows
         articles: dict[str, list[Row]] = {}
-        for row in rows:
+        # Prepared rows are shuffled; their names hold their places in the source.
+        for row in sorted(rows, key=lambda row: int(row["document"].rpartition("-")[2])):
             articles.setdefault(row["article"], []).append(row)
         return [
             {**last, "earlier": [self._answered(row) for row in others]}

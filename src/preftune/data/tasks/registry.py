@@ -1,7 +1,6 @@
 """The tasks of `config/tasks.yaml`, by name."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from preftune.data.tasks.base import Task
 from preftune.data.templates import TemplateSet, read_templates
 from preftune.errors import PreftuneError
 from preftune.modules import import_submodules
+from preftune.names import nearest
 
 TASKS_FILE = Path(__file__).resolve().parents[4] / "config" / "tasks.yaml"
 
@@ -27,13 +27,6 @@ def kinds() -> dict[str, type[Task]]:
         waiting += kind.__subclasses__()
         found |= dict.fromkeys(vars(kind).get("templates", ()), kind)
     return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return "did you mean ..." for the nearest of `names`, or the list of all of them."""
-    names = sorted(names)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"valid names are {', '.join(names)}"
 
 
 def read_rows(path: Path = TASKS_FILE) -> dict[str, dict[str, Any]]:
