@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 
 from preftune.bench.alternate import Row, alternate
 from preftune.bench.training import LEARNING_RATE, engine_training, unshared_tokens
+from preftune.data.chat import marker_id
 from preftune.preference.alignment import AlignmentObjective, Pair, parameter_groups
 from preftune.preference.frozen import HeadObjective, StatePair, head_group
 from preftune.preference.heads import PreferenceModel
@@ -78,6 +80,14 @@ class HeadSide:
     def __call__(self, batch: Sequence[Tree]) -> list[float]:
         """One update; returns the DPH loss."""
         return [self.training.update([self.pairs[tree.name] for tree in batch], 1)["dph_loss"]]
+
+
+def close_answers(pairs: Sequence[Tree], tokenizer: Any) -> list[Tree]:
+    """The pairs with `<|im_end|>`, where heads read, as the last token of both answers."""
+    marker = marker_id(tokenizer)
+    return [
+        replace(pair, branches=tuple([*branch[:-1], marker] for branch in pair.branches)) for pair in pairs
+    ]
 
 
 def compare_alignment(

@@ -66,7 +66,7 @@ class Bench:
 
     def _alignment(self) -> Iterator[Row]:
         model, tokenizer = inputs.small_model(self.folder)
-        pairs = inputs.make_pairs(49000, 24)
+        pairs = alignment.close_answers(inputs.make_pairs(49000, 24), tokenizer)
         yield from alignment.compare_alignment(
             inputs.place(model), tokenizer, pairs, training.make_batches(pairs, 2, 8)
         )
