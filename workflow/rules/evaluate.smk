@@ -18,6 +18,9 @@ def reference_option(wildcards, input):
     return f"--reference {os.path.dirname(input.reference)}" if input.reference else ""
 
 
+EVALUATION_DATASETS = expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets)
+
+
 rule evaluate_tasks:
     input:
         base=model_folder(PLAN.config.dph.model),
@@ -27,7 +30,10 @@ rule evaluate_tasks:
             else run_folder(wildcards.run, wildcards.seed)
         ),
         reference=reference_scores,
-        datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.evaluation_datasets),
+        # An aligned run's reference was scored on them: it brings the jobs.
+        datasets=lambda wildcards: (
+            [] if PLAN.run(wildcards.run).stage == "alignment" else EVALUATION_DATASETS
+        ),
         templates=PLAN.evaluation_templates,
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
@@ -57,12 +63,13 @@ rule evaluate_tasks:
         options=options("evaluate_tasks", "run", "seed"),
         model=model_option,
         reference=reference_option,
+        datasets=EVALUATION_DATASETS,
         folder=subpath(output[0], parent=True),
     message:
         "score {wildcards.run}, seed {wildcards.seed}, on every task"
     shell:
         "python workflow/scripts/evaluate_tasks.py "
-        "--base {input.base} {params.model} {params.reference} --datasets {input.datasets} "
+        "--base {input.base} {params.model} {params.reference} --datasets {params.datasets} "
         "--output {params.folder} "
         "--templates {input.templates} "
         "{params.options} --threads {threads} --log {log}"

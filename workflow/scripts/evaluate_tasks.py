@@ -10,25 +10,16 @@ import _repo  # noqa: F401
 from pathlib import Path
 
 from preftune.command_line import step_parser
-from preftune.data.templates import add_templates_option
-from preftune.evaluation.evaluate import evaluate
+from preftune.evaluation.evaluate import add_options, evaluate
 from preftune.step import Step
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
-    parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
-    parser.add_argument(
-        "--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated"
-    )
+    add_options(parser)
     parser.add_argument(
         "--reference", type=Path, help="score folder of the SFT model that this one started from"
     )
-    parser.add_argument(
-        "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder of the scores")
-    add_templates_option(parser)
     inputs = ("base", "model", "reference", "datasets", "templates")
     with Step.start(parser, argv, rule="evaluate_tasks", inputs=inputs) as step:
         evaluate(step)

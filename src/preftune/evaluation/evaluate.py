@@ -1,14 +1,31 @@
 """All tasks of one checkpoint in one process: what `evaluate_tasks` and `evaluate_submission` do."""
 
+from argparse import ArgumentParser
+from pathlib import Path
+
 from safetensors.torch import save_file
 
 from preftune.data.tasks.registry import find_tasks
+from preftune.data.templates import add_templates_option
 from preftune.evaluation.files import STATES_FILE, check_wording, log_ratios, read_scores, write_scores
 from preftune.evaluation.scoring import encode_questions, read_questions, score_questions
 from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.evaluation import EvaluationSettings
 from preftune.step import Step
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Give a step the options that `evaluate` reads, but for the reference."""
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
+    parser.add_argument(
+        "--model", type=Path, help="folder of the checkpoint; absent: the base model is evaluated"
+    )
+    parser.add_argument(
+        "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the scores")
+    add_templates_option(parser)
 
 
 def evaluate(step: Step) -> None:

@@ -1,6 +1,7 @@
 """lm-eval's own tasks, worded and scored by it, against our template set `lm-eval` and our scorer."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,7 @@ def test_predictions_on_real_rows_are_lm_evals(peaked: PreferenceModel, name: st
 
 
 def test_a_task_that_lm_eval_lacks_is_named(peaked: PreferenceModel) -> None:
-    (task,) = find_tasks(["wnli"], "lm-eval")
-    object.__setattr__(task, "name", "wnli-test")
+    task = replace(find_tasks(["wnli"], "lm-eval")[0], name="wnli-test")
     with pytest.raises(PreftuneError, match="lm-eval has no task wnli-test: compare one of"):
         compare_texts(peaked, task, [], None, batch=4)
 
