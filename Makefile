@@ -53,8 +53,8 @@ test: $(VENV)/.installed-dev  ## the test suite
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
 	@python -m pytest
 
-bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment or scores)
-	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct
+bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores or features)
+	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct resources/models/efficientnet-lite0
 	@HF_HUB_OFFLINE=1 python -W ignore -m preftune bench --threads $(CORES) $(if $(CASES),--only '$(CASES)')
 
 lint: $(VENV)/.installed-dev  ## formatting, style and types

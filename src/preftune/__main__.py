@@ -34,8 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
         default=ROOT / "resources/models/smollm2-135m-instruct",
         help="folder of SmolLM2-135M-Instruct",
     )
+    bench.add_argument(
+        "--encoder",
+        type=Path,
+        default=ROOT / "resources/models/efficientnet-lite0",
+        help="folder of EfficientNet-lite0",
+    )
     bench.add_argument("--threads", type=int, default=2, help="CPU threads of both sides (default 2)")
-    bench.add_argument("--only", default="*", help="dpo, sft, likelihood, memory, or a glob of them")
+    bench.add_argument("--only", default="*", help="dpo, sft, likelihood, memory, alignment, scores, features, or a glob of them")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 
@@ -59,7 +65,7 @@ def main(words: list[str]) -> int:
         elif arguments.command == "bench":
             from preftune.commands.bench import run_bench
 
-            run_bench(arguments.model, arguments.threads, arguments.only)
+            run_bench(arguments.model, arguments.encoder, arguments.threads, arguments.only)
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks
 

@@ -86,11 +86,26 @@ def test_prepare_carves_validation_and_limits(raw: Path, tmp_path: Path) -> None
     assert images["split"].value_counts().to_dict() == {"train": 6, "validation": 2, "test": 2}
 
 
-def test_grey_images_are_converted_and_counted(raw: Path, tmp_path: Path) -> None:
-    path = next((raw / "coco" / "test").glob("*.png"))
-    Image.open(path).convert("L").save(path)
-    record = read_json(prepare(raw, tmp_path / "captions") / "run.json")
-    assert record["facts"]["converted_to_rgb"] == 1
+def test_pictures_that_are_mended_are_counted(raw: Path, tmp_path: Path) -> None:
+    """A grey one, one of 16 bits, a turned one that is still of its annotated size, and one of another size."""
+    paths = sorted((raw / "coco" / "test").glob("*.png"))
+    Image.open(paths[0]).convert("L").save(paths[0])
+    Image.fromarray(np.full((224, 224), 0x8000, dtype=np.uint16)).save(paths[1])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    annotations = raw / "coco" / "annotations" / "captions_test.json"
+    content = read_json(annotations)
+    turned = next(image for image in content["images"] if image["file_name"] == paths[2].name)
+    turned["height"] = 200
+    write_json(annotations, content)
+    Image.open(paths[2]).crop((0, 0, 224, 200)).save(paths[2], exif=exif)
+    Image.open(paths[3]).crop((0, 0, 224, 200)).save(paths[3])
+    folder = prepare(raw, tmp_path / "captions")
+    record = read_json(folder / "run.json")
+    assert (record["facts"]["converted_to_rgb"], record["facts"]["turned"]) == (2, 1)
+    assert record["warnings"] == ["1 images have another size than their annotations say; it is used."]
+    images = pd.read_parquet(folder / "images.parquet").set_index("image_id")
+    assert images.loc[turned["id"], ["width", "height"]].tolist() == [200, 224]
 
 
 def test_bad_captions_are_one_sentence(raw: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +138,10 @@ def test_bad_images_are_one_sentence(raw: Path, tmp_path: Path, capfd: pytest.Ca
     with pytest.raises(SystemExit, match="1"):
         prepare(raw, tmp_path / "captions")
     expect_error(capfd, path.name, "does not decode", "fetch or copy it again")
+    path.write_bytes(b"")
+    with pytest.raises(SystemExit, match="1"):
+        prepare(raw, tmp_path / "captions")
+    expect_error(capfd, path.name, "is an empty file")
     path.unlink()
     with pytest.raises(SystemExit, match="1"):
         prepare(raw, tmp_path / "captions")
@@ -145,9 +164,10 @@ def random_encoder(folder: Path) -> Path:
     return folder
 
 
-def encode(raw: Path, encoder: Path, images: Path, output: Path) -> Path:
+def encode(raw: Path, encoder: Path, images: Path, output: Path, views: int = 1) -> Path:
     words = ["--encoder", str(encoder), "--raw", str(raw), "--images", str(images), "--output", str(output)]
-    compute_features.main([*words, "--settings", '{"batch": 4}', "--device", "cpu"])
+    settings = json.dumps({"batch": 4, "views": views})
+    compute_features.main([*words, "--settings", settings, "--device", "cpu"])
     return output
 
 
@@ -159,6 +179,9 @@ def test_features_of_a_few_images(raw: Path, tmp_path: Path, capfd: pytest.Captu
     assert np.load(folder / "features.npy", mmap_mode="r").shape == (3, 49, 1280)
     assert read_json(folder / "encoder.json")["grid"] == [7, 7]
     assert read_json(folder / "run.json")["facts"]["shape"] == [3, 49, 1280]
+    more = encode(raw, encoder, images, tmp_path / "views", views=2)
+    assert np.load(more / "features.npy", mmap_mode="r").shape == (5, 49, 1280)
+    assert pd.read_parquet(more / "index.parquet")["views"].tolist() == [2, 2, 1]
     (raw / pd.read_parquet(images / "images.parquet")["file"][0]).write_bytes(b"\x89PNG damaged")
     capfd.readouterr()
     with pytest.raises(SystemExit, match="1"):

@@ -1,14 +1,14 @@
-"""Encode every listed image, and a blank one, once with a frozen encoder.
+"""Encode every view of every listed image, and a blank one, once with a frozen encoder.
 
 Input: an encoder folder, the folder of the raw images, the folder with images.parquet.
-Output: a folder with features.npy (float16, [images + 1, tokens, width]), index.parquet and encoder.json.
+Output: a folder with features.npy (float16, [views of all images + 1, tokens, width]), index.parquet and encoder.json.
 """
 
 from pathlib import Path
 
 import _repo  # noqa: F401
 import pandas as pd
-from preftune.captioning.features import compute_features
+from preftune.captioning.features import list_images, store_features
 from preftune.models.encoders.registry import load_encoder
 from preftune.models.devices import resolve_device
 from preftune.settings.captioning import FeatureSettings
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
         device = resolve_device(arguments.device)
         encoder = load_encoder(arguments.encoder, device)
         images = pd.read_parquet(arguments.images / "images.parquet")
-        shape = compute_features(encoder, images, arguments.raw, step.out(), settings.batch, device)
+        source = list_images(encoder, images, arguments.raw, settings, arguments.seed, device)
+        shape = store_features(source, step.out())
         step.note(shape=list(shape), dtype="float16", encoder=encoder.name)
 
 

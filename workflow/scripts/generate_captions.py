@@ -1,4 +1,4 @@
-"""Greedy captions of one trained captioner.
+"""Captions of one trained captioner.
 
 Input: the language model folder it was trained on, image features, prepared captions, the captioner's folder.
 Output: JSON Lines with image_id, file, caption and the reference captions of each image.
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 import torch
+from preftune.captioning.batch import CAPTION
 from preftune.captioning.data import load_captioned_images
-from preftune.captioning.generate import generate_captions
+from preftune.captioning.generate import generate
 from preftune.captioning.io import check_features, load_captioner
 from preftune.files import write_jsonl
 from preftune.models.devices import resolve_device, resolve_dtype
@@ -37,10 +38,11 @@ def main(argv: list[str] | None = None) -> None:
         captioner, tokenizer, schema = load_captioner(arguments.base, arguments.model, device, dtype)
         check_features(schema, images, arguments.features)
         ids: list[list[int]] = []
-        for start in track(range(0, len(images), settings.batch), "captions", unit="batch"):
-            chosen = list(range(start, min(start + settings.batch, len(images))))
-            features = torch.from_numpy(images.take(chosen)).to(device)
-            ids += generate_captions(captioner, features, settings.max_new_tokens)
+        with captioner.merged(CAPTION):
+            for start in track(range(0, len(images), settings.batch), "captions", unit="batch"):
+                chosen = list(range(start, min(start + settings.batch, len(images))))
+                features = torch.from_numpy(images.take(chosen)).to(device)
+                ids += generate(captioner, features, settings.max_new_tokens, settings.beams)
         texts = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
         write_jsonl(
             step.out(),

@@ -51,6 +51,7 @@ def train(step: Step) -> None:
             language_model,
             tokenizer,
             settings.adapter,
+            settings.connector,
             images.width,
             settings.connector_dropout,
             arguments.seed,

@@ -1,30 +1,45 @@
-"""Context-IA3: keys, values and the FFN's inner activation are scaled by l_c (Context-PEFT, section 3.3)."""
+"""Context-IA3: keys, values and the FFN's inner activation are scaled by l_c (Context-PEFT paper, section 3.3)."""
+
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from peft import IA3Config
+from peft.tuners import ia3
+from torch import Tensor
 
-from preftune.adapters.base import ContextAdapter, Projection
-from preftune.adapters.context import Contexts, select_vectors
+from preftune.adapters.contexts import DOMAINS, Routing
+from preftune.adapters.layers import ContextLayer, compute_dtype, select_rows
+from preftune.settings.adapters import GroupSettings
 
 
-class ContextIa3(ContextAdapter):
-    """A scale per feature and group, 1 at the start: on the output of k and v, on the input of the down
-    projection.
+class ContextIa3(ContextLayer, ia3.Linear):
+    """PEFT's IA3 layer with a scale per feature and group, 1 at the start.
 
-    The input of `down_proj` is the activation after SwiGLU. (The paper's related-work section speaks of
-    queries; its method section and its parameter counts say keys, values and FFN.)
+    On the output of k and v, and on the input of the down projection (the activation after SwiGLU). A fused projection of
+    queries, keys and values is scaled as a whole, as PEFT does.
     """
 
-    attention = ("k_proj", "v_proj")
-    feedforward = ("down_proj",)
+    def adapt(self, x: Tensor, routing: Routing) -> Tensor:
+        """Scales of groups on at the same token multiply."""
+        width = self.in_features if self.is_feedforward else self.out_features
+        table = torch.ones(DOMAINS, width, device=x.device)
+        for name in self.groups_for(routing):
+            table = table * torch.where(routing.on[name][:, None], self.ia3_l[name].view(1, -1), 1.0)
+        scale = select_rows(table, routing, compute_dtype(x))
+        return self.base_layer(x * scale) if self.is_feedforward else self.base_layer(x) * scale
 
-    def __init__(self, projection: Projection, groups: int, rank: int, generator: torch.Generator) -> None:
-        super(ContextAdapter, self).__init__()
-        self.on_input = projection.role in self.feedforward
-        width = projection.in_features if self.on_input else projection.out_features
-        self.scale = nn.Parameter(torch.ones(groups, width))
+    def fold(self, groups: Iterable[str]) -> tuple[Tensor, Tensor | None]:
+        """Rows (k, v) or columns (down) of W scaled."""
+        weight, bias = self.frozen()
+        for name in groups:
+            if name in self.ia3_l:
+                scale = self.ia3_l[name].flatten()
+                weight = (weight * (scale if self.is_feedforward else scale[:, None])).to(weight.dtype)
+                if bias is not None and not self.is_feedforward:
+                    bias = (bias * scale).to(bias.dtype)
+        return weight, bias
 
-    def forward(self, x: Tensor, base: nn.Linear, contexts: Contexts) -> Tensor:
-        """[batch, seq, in] -> [batch, seq, out]."""
-        scale = select_vectors(self.scale, contexts, x.dtype)
-        return base(x * scale) if self.on_input else base(x) * scale
+
+def ia3_config(group: GroupSettings, targets: list[str], feedforward: list[str]) -> IA3Config:
+    """PEFT's configuration of one group."""
+    return IA3Config(target_modules=targets, feedforward_modules=feedforward, task_type="CAUSAL_LM")

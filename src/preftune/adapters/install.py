@@ -1,93 +1,208 @@
-"""Attaching context adapters to a frozen language model by wrapping its linear layers."""
+"""Attaching context adapters to a frozen language model: one adapter of the PEFT library per group."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from peft import BeftConfig, IA3Config, IA3Model, LoraConfig, LoraModel, PeftConfig
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from torch import Tensor, nn
 
-from preftune.adapters.base import AdaptedLinear, ContextAdapter, Projection
-from preftune.adapters.bitfit import ContextBitFit
-from preftune.adapters.context import GROUPS, ContextHolder, Contexts
-from preftune.adapters.ia3 import ContextIa3
-from preftune.adapters.lora import ContextLora
+from preftune.adapters.bitfit import BitFitModel, bitfit_config
+from preftune.adapters.contexts import ContextHolder, Contexts, Modality, Role, Routing, domain, domains_of
+from preftune.adapters.ia3 import ContextIa3, ia3_config
+from preftune.adapters.layers import ContextLayer
+from preftune.adapters.lora import ContextLora, lora_config
+from preftune.adapters.moka import ContextMoka
+from preftune.adapters.targets import layer_names
 from preftune.errors import PreftuneError
-from preftune.settings.captioning import AdapterSettings
+from preftune.settings.adapters import AdapterSettings, GroupSettings
 
-ADAPTERS: dict[str, type[ContextAdapter]] = {"lora": ContextLora, "bitfit": ContextBitFit, "ia3": ContextIa3}
+
+class ContextLoraModel(LoraModel):
+    """PEFT's LoRA tuner with our layer."""
+
+    layer: type[ContextLora] = ContextLora
+
+    def _create_new_module(self, config: LoraConfig, name: str, target: nn.Module, **options: object) -> nn.Module:  # type: ignore[override]
+        plain = isinstance(target, nn.Linear)
+        config.fan_in_fan_out = not plain
+        kept = {key: options[key] for key in ("r", "lora_alpha")}
+        return self.layer(target, name, config=config, is_target_conv_1d_layer=not plain, **kept)
+
+
+class ContextMokaModel(ContextLoraModel):
+    """The same with MokA's layer."""
+
+    layer = ContextMoka
+
+
+class ContextIa3Model(IA3Model):
+    """PEFT's IA3 tuner with our layer."""
+
+    @staticmethod
+    def _create_new_module(config: IA3Config, name: str, target: nn.Module, is_feedforward: bool, **_: object) -> nn.Module:
+        config.fan_in_fan_out = not isinstance(target, nn.Linear)
+        return ContextIa3(target, name, config=config, is_feedforward=is_feedforward)
+
+
+class Kind(NamedTuple):
+    """A kind of adapter: its tuner, PEFT's own where one group is on at every token, and a group's configuration."""
+
+    tuner: type[BaseTuner]
+    plain: type[BaseTuner] | None
+    config: Callable[[GroupSettings, list[str], list[str]], PeftConfig]
+
+
+KINDS: dict[str, Kind] = {
+    "lora": Kind(ContextLoraModel, LoraModel, lora_config),
+    "bitfit": Kind(BitFitModel, None, bitfit_config),
+    "ia3": Kind(ContextIa3Model, IA3Model, ia3_config),
+    "moka": Kind(ContextMokaModel, None, lora_config),
+}
 """Kinds that add parameters; `none` and `full` are no adapters (see `preftune.captioning.captioner`)."""
 
 
 class InstalledAdapters:
-    """The adapters of one model by the path of their layer, and the holder that tells them the contexts."""
+    """The adapters of one model.
 
-    def __init__(
-        self, settings: AdapterSettings, layers: dict[str, AdaptedLinear], holder: ContextHolder
-    ) -> None:
-        self.settings = settings
-        self.groups = GROUPS[settings.context]
-        self.layers = layers
-        self.holder = holder
+    Attributes:
+        groups: settings of the groups by name.
+        layers: the adapted layers by their path in the model.
+        configs: PEFT's configuration of each group.
+        holder: what tells the layers the contexts of a pass.
+    """
 
-    def use(self, contexts: Contexts) -> AbstractContextManager[None]:
+    def __init__(self, model: nn.Module, settings: AdapterSettings) -> None:
+        self.model, self.kind = model, settings.kind
+        self.groups: dict[str, GroupSettings] = {}
+        self.layers: dict[str, BaseTunerLayer] = {}
+        self.configs: dict[str, PeftConfig] = {}
+        self.holder = ContextHolder()
+        self._tuner: BaseTuner | None = None
+        self._settings = settings
+
+    @property
+    def routed(self) -> bool:
+        """Whether the layers ask for contexts: not where they are PEFT's own, for one group at every token."""
+        return any(isinstance(layer, ContextLayer) for layer in self.layers.values())
+
+    def use(self, contexts: Contexts | None) -> AbstractContextManager[None]:
         """Hold `contexts` for the forward passes inside the block."""
-        return self.holder.use(contexts)
+        return nullcontext() if contexts is None or not self.routed else self.holder.use(self._route(contexts))
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """(`<path of the layer>.<parameter>`, [groups, ...]) of every adapter, in the model's order."""
+    @contextmanager
+    def follow(self, module: nn.Module, contexts: Sequence[Contexts]) -> Iterator[None]:
+        """Inside the block, every pass of `module` has those of the contexts that have the shape of its input."""
+        routings = {(one.rows, one.length): self._route(one) for one in contexts}
+
+        def choose(_: nn.Module, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+            given = options.get("inputs_embeds")
+            given = given if given is not None else options.get("input_ids", *arguments)
+            self.holder.current = routings.get(tuple(given.shape[:2]))
+
+        hook = module.register_forward_pre_hook(choose, with_kwargs=True)
+        try:
+            with self.holder.use(None):
+                yield
+        finally:
+            hook.remove()
+
+    def _route(self, contexts: Contexts) -> Routing:
+        domains = {name: domains_of(group) for name, group in self.groups.items()}
+        return Routing(contexts, domains, next(self.model.parameters()).device)
+
+    def add(self, name: str, group: GroupSettings, seed: int, config: PeftConfig | None = None) -> None:
+        """Add a group without effect; its draws depend on `seed` and its name alone.
+
+        `config` takes the place of the one that the settings give (a group that comes from a file).
+
+        Raises:
+            PreftuneError: the group is there already, or the model has not its layers.
+        """
+        if name in self.groups:
+            raise PreftuneError(f"The adapters have a group named {name} already: choose another name.")
+        if config is None:
+            targets, feedforward = layer_names(self.model, self.kind, str(group.targets))
+            config = KINDS[self.kind].config(group, targets, feedforward)
+        self.groups[name], self.configs[name] = group, config
+        with torch.random.fork_rng():
+            digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            self._inject(name, config)
+        for layer in self.layers.values():
+            layer.set_adapter([group for group in self.groups if group in _names(layer)])
+            if isinstance(layer, ContextLayer):
+                layer.holder = self.holder
+        for _, parameter in self.named_parameters():
+            parameter.requires_grad_(True)
+
+    def _inject(self, name: str, config: PeftConfig) -> None:
+        if self._tuner is None:
+            plain = KINDS[self.kind].plain
+            restricted = self._settings.groups is not None or self._settings.context != "agnostic"
+            tuner = KINDS[self.kind].tuner if plain is None or restricted else plain
+            self._tuner = tuner(self.model, config, name)
+        else:
+            self._tuner.peft_config[name] = config
+            self._tuner.inject_adapter(self.model, name)
+        self._tuner._cast_adapter_dtype(name, autocast_adapter_dtype=True)
+        self.layers = {
+            path: module for path, module in self.model.named_modules() if isinstance(module, BaseTunerLayer)
+        }
+
+    def named_parameters(self, group: str | None = None) -> Iterator[tuple[str, nn.Parameter]]:
+        """(`<path of the layer>.<parameter with the group's name>`, tensor) of all groups or of one, in the model's order."""
         for path, layer in self.layers.items():
-            for name, parameter in layer.adapter.named_parameters():
-                yield f"{path}.{name}", parameter
+            for container in layer.adapter_layer_names:
+                for name, value in getattr(layer, container).items():
+                    if name in self.groups and group in (None, name):
+                        inner = value.named_parameters() if isinstance(value, nn.Module) else [("", value)]
+                        for rest, parameter in inner:
+                            yield ".".join(filter(None, (path, container, name, rest))), parameter
 
     def parameters(self) -> list[nn.Parameter]:
-        """Every trainable tensor."""
-        return [parameter for _, parameter in self.named_parameters()]
+        """Every trainable tensor once (MokA's groups share theirs)."""
+        return list({id(parameter): parameter for _, parameter in self.named_parameters()}.values())
 
     def count(self) -> int:
         """Number of trainable values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @contextmanager
+    def merged(self, modality: Modality, role: Role) -> Iterator[None]:
+        """Inside the block, passes whose tokens all have this context cost no more than the plain model's.
 
-def target_roles(settings: AdapterSettings) -> tuple[str, ...]:
-    """Roles of the layers that a kind adapts under the target set A (attention), F (feed-forward) or AF."""
-    adapter = ADAPTERS[settings.kind]
-    return (adapter.attention if "A" in settings.targets else ()) + (
-        adapter.feedforward if "F" in settings.targets else ()
-    )
+        Each layer keeps the weights that the groups make of its base layer there, for decoding, where every new token is
+        text; other passes (images) are computed as before. Twice the memory of the adapted layers.
+        """
+        number = domain(modality, role)
+        on = [name for name, group in self.groups.items() if number in domains_of(group)]
+        layers = [layer for layer in self.layers.values() if isinstance(layer, ContextLayer)]
+        with torch.no_grad():
+            for layer in layers:
+                if layer.foldable:
+                    layer.folded = (number, *layer.fold(on))
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.folded = None
 
 
 def install_adapters(model: nn.Module, settings: AdapterSettings, seed: int = 0) -> InstalledAdapters:
-    """Freeze `model` and wrap its target layers; the model's outputs are unchanged until the adapters are
-    trained.
+    """Freeze `model` and adapt its target layers; its outputs are unchanged until the adapters are trained.
 
-    A layer is a target when the last part of its path is the role (`q_proj`), so that the embedding, the head
-    and norms are never adapted. The draws of the adapters come from `seed` alone.
+    Base weights keep their names but for `.base_layer`, as with PEFT. The draws of the adapters come from `seed` alone.
     """
     model.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    holder = ContextHolder()
-    layers: dict[str, AdaptedLinear] = {}
-    for path, role, linear in _find_targets(model, target_roles(settings)):
-        projection = Projection(role, linear.in_features, linear.out_features)
-        adapter = ADAPTERS[settings.kind](projection, len(GROUPS[settings.context]), settings.rank, generator)
-        layers[path] = AdaptedLinear(linear, adapter.to(linear.weight.device), holder)
-        model.get_submodule(path.rpartition(".")[0]).register_module(role, layers[path])
-    return InstalledAdapters(settings, layers, holder)
+    adapters = InstalledAdapters(model, settings)
+    for name, group in settings.named_groups().items():
+        adapters.add(name, group, seed)
+    return adapters
 
 
-def _find_targets(model: nn.Module, roles: tuple[str, ...]) -> list[tuple[str, str, nn.Linear]]:
-    found = [(path, path.rpartition(".")[2], module) for path, module in model.named_modules()]
-    linears = [
-        (path, role, module)
-        for path, role, module in found
-        if role in roles and isinstance(module, nn.Linear)
-    ]
-    missing = {role for role in roles if role not in {role for _, role, _ in linears}}
-    # Gate and up are either two layers or one fused layer.
-    missing -= {"gate_up_proj"} if not missing & {"gate_proj", "up_proj"} else {"gate_proj", "up_proj"}
-    if missing:
-        raise PreftuneError(
-            f"The language model has no linear layer named {', '.join(sorted(missing))}: choose one "
-            "with q_proj, k_proj, v_proj, o_proj, gate_proj and up_proj (or gate_up_proj) and down_proj."
-        )
-    return linears
+def _names(layer: BaseTunerLayer) -> set[str]:
+    return {name for container in layer.adapter_layer_names for name in getattr(layer, container)}

@@ -1,48 +1,69 @@
 """Context-LoRA: h = W x (+ b) + x A_c B_c (Context-PEFT paper, section 3.3, algorithm 1)."""
 
-import math
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from peft import LoraConfig
+from peft.tuners import lora
+from torch import Tensor
 
-from preftune.adapters.base import ContextAdapter, Projection
-from preftune.adapters.context import Contexts, apply_by_segment
+from preftune.adapters.contexts import Routing
+from preftune.adapters.forms import lora_by_mask, lora_by_part
+from preftune.adapters.layers import ContextLayer, compute_dtype
+from preftune.settings.adapters import GroupSettings
 
-
-def lora_delta_by_mask(x: Tensor, a: Tensor, b: Tensor, one_hot: Tensor) -> Tensor:
-    """Sum over groups of S[.., c] (x A_c) B_c, for scattered contexts: all groups side by side along the rank, masked
-    between A and B.
-
-    x [batch, seq, in], a [groups, in, rank], b [groups, rank, out], one_hot S [batch, seq, groups] -> [batch, seq, out].
-    One product each way for all groups, no gathering of tokens: on packed rows it is the fastest form measured.
-    """
-    groups, width, rank = a.shape
-    low = x @ a.transpose(0, 1).reshape(width, groups * rank)  # [batch, seq, groups * rank]
-    return (low * one_hot.repeat_interleave(rank, dim=-1)) @ b.reshape(groups * rank, -1)
+_SMALL = 32
+"""Sum of ranks up to which masking is faster on a CPU than gathering (`make bench CASES=adapters`)."""
 
 
-def lora_delta_by_segment(x: Tensor, a: Tensor, b: Tensor, contexts: Contexts) -> Tensor:
-    """The same for contiguous segments: each meets its own group only."""
-    return apply_by_segment(x, contexts, lambda part, group: (part @ a[group]) @ b[group])
+class ContextLora(ContextLayer, lora.Linear):
+    """PEFT's LoRA layer with an A and a B per group; no dropout, no bias; B = 0 at the start."""
+
+    def adapt(self, x: Tensor, routing: Routing) -> Tensor:
+        """Groups on at the same token add up."""
+        dtype, names = compute_dtype(x), self.groups_for(routing)
+        weight, bias = (tensor if tensor is None else tensor.to(dtype) for tensor in self.frozen())
+        x = x.to(dtype)
+        a = {name: self.lora_A[name].weight.to(dtype) for name in names}
+        b = {name: self.lora_B[name].weight.to(dtype) for name in names}
+        if not names:
+            return torch.nn.functional.linear(x, weight, bias)
+        if torch.compiler.is_compiling() or routing.spans is None and self._prefers_mask(x, names):
+            selection = self._selection(routing, names, dtype)
+            wide = (torch.cat(list(a.values())), torch.cat(list(b.values()), dim=1))
+            return lora_by_mask(x.flatten(0, 1), weight, bias, *wide, selection).view(*x.shape[:2], -1)
+        if routing.spans is not None:
+            spans = routing.spans
+            return lora_by_part(x, weight, bias, [(a[n], b[n], self.scaling[n], spans[n]) for n in names])
+        parts = [(a[n], b[n], self.scaling[n], (routing.index(n),)) for n in names]
+        return lora_by_part(x.flatten(0, 1), weight, bias, parts).view(*x.shape[:2], -1)
+
+    def fold(self, groups: Iterable[str]) -> tuple[Tensor, Tensor | None]:
+        """W + sum of the groups' s B A."""
+        weight, bias = self.frozen()
+        update = sum(
+            self.scaling[name] * (self.lora_B[name].weight @ self.lora_A[name].weight)
+            for name in groups
+            if name in self.lora_A
+        )
+        return (weight + update).to(weight.dtype), bias
+
+    def _prefers_mask(self, x: Tensor, names: list[str]) -> bool:
+        return x.is_cuda or sum(self.r[name] for name in names) <= _SMALL
+
+    def _selection(self, routing: Routing, names: list[str], dtype: torch.dtype) -> Tensor | None:
+        if routing.everywhere.issuperset(names) and all(self.scaling[name] == 1 for name in names):
+            return None
+        columns = [
+            (routing.selection(name, dtype) * self.scaling[name]).expand(-1, self.r[name]) for name in names
+        ]
+        return torch.cat(columns, dim=1)
 
 
-class ContextLora(ContextAdapter):
-    """Low-rank updates of scale 1 at every rank (alpha = r), no bias or dropout; B = 0 at the start."""
-
-    attention = ("q_proj", "k_proj", "v_proj", "o_proj")
-    feedforward = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
-
-    def __init__(self, projection: Projection, groups: int, rank: int, generator: torch.Generator) -> None:
-        super(ContextAdapter, self).__init__()
-        # Kaiming-uniform with a = sqrt(5), nn.Linear's own rule, is U(-1/sqrt(in), 1/sqrt(in)).
-        bound = 1 / math.sqrt(projection.in_features)
-        a = torch.empty(groups, projection.in_features, rank).uniform_(-bound, bound, generator=generator)
-        self.a = nn.Parameter(a)
-        self.b = nn.Parameter(torch.zeros(groups, rank, projection.out_features))
-
-    def forward(self, x: Tensor, base: nn.Linear, contexts: Contexts) -> Tensor:
-        """[batch, seq, in] -> [batch, seq, out]."""
-        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
-        if contexts.segments is not None:
-            return base(x) + lora_delta_by_segment(x, a, b, contexts)
-        return base(x) + lora_delta_by_mask(x, a, b, contexts.one_hot(a.shape[0], x.device, x.dtype))
+def lora_config(group: GroupSettings, targets: list[str], feedforward: list[str]) -> LoraConfig:
+    """PEFT's configuration of one group: scale 1 at every rank unless the group says otherwise."""
+    assert group.rank is not None
+    return LoraConfig(
+        r=group.rank, lora_alpha=group.alpha if group.alpha is not None else group.rank,  # type: ignore[arg-type]
+        use_rslora=group.rslora, target_modules=targets, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
+    )  # fmt: skip

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import torch
 
-from preftune.bench import alignment, inputs, likelihood, memory, scores, training
+from preftune.bench import alignment, features, inputs, likelihood, memory, scores, training
 from preftune.bench.alternate import Row
 
-CASES = ("dpo", "sft", "likelihood", "memory", "alignment", "scores")
+CASES = ("dpo", "sft", "likelihood", "memory", "alignment", "scores", "features")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The cases on one machine; `folder` holds SmolLM2-135M-Instruct."""
+    """The cases on one machine; `folder` holds SmolLM2-135M-Instruct, `encoder` EfficientNet-lite0."""
 
     folder: Path
+    encoder: Path
     threads: int
 
     def rows(self, case: str) -> Iterator[Row]:
@@ -74,3 +75,6 @@ class Bench:
     def _scores(self) -> Iterator[Row]:
         model, tokenizer = inputs.small_model(self.folder)
         yield scores.compare_scores(inputs.place(model), tokenizer, (300, 7), 4, 8)
+
+    def _features(self) -> Iterator[Row]:
+        yield features.compare_features(self.encoder, 16, 8, 200.0)

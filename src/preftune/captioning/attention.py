@@ -51,10 +51,7 @@ def _attention_weights(captioner: Captioner, embeddings: Tensor, image: int) -> 
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        contexts = None
-        if captioner.adapters is not None:
-            contexts = caption_contexts(captioner.adapters.groups, 1, embeddings.shape[1], image)
-        with captioner.scope(contexts):
+        with captioner.scope(caption_contexts(*embeddings.shape[:2], image, embeddings.device)):
             return model.base_model(
                 inputs_embeds=embeddings, output_attentions=True, use_cache=False
             ).attentions

@@ -1,10 +1,24 @@
-"""Captioned images as trees: `[BOS] image` is the prompt, each caption with EOS a branch."""
+"""Captioned images and questions as trees: `[BOS] image question` is the prompt, each caption or answer with EOS a branch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from preftune.settings.adapters import Role
 from preftune.training.trees import Ids, Tree
+
+
+@dataclass(frozen=True)
+class Task:
+    """Whose words the text of a prompt and of a branch is."""
+
+    prompt: Role
+    branch: Role
+
+
+CAPTION = Task("caption", "caption")
+QUESTION = Task("user", "assistant")
 
 
 def tokenize_captions(
@@ -15,6 +29,13 @@ def tokenize_captions(
     return [row[:max_tokens] for row in ids], sum(len(row) > max_tokens for row in ids)
 
 
-def caption_tree(name: str, bos: int, eos: int, image_tokens: int, captions: Sequence[Ids]) -> Tree:
-    """One image with captions (ids without EOS); the image's positions hold BOS's id, embeddings take their place."""
-    return Tree(name, [bos] * (1 + image_tokens), tuple([*caption, eos] for caption in captions))
+def image_tree(
+    name: str, bos: int, eos: int, image_tokens: int, answers: Sequence[Ids], question: Ids = ()
+) -> Tree:
+    """One image with captions, or with a question and its answers (ids without EOS); without an image: 0 image tokens.
+
+    The image's positions hold BOS's id; embeddings take their place.
+    """
+    return Tree(
+        name, [*[bos] * (1 + image_tokens), *question], tuple([*answer, eos] for answer in answers)
+    )

@@ -1,28 +1,38 @@
-"""Greedy captions with a key-value cache."""
+"""Captions and answers by greedy or beam search, with a key-value cache."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
+from preftune.captioning.batch import CAPTION, Task
 from preftune.captioning.captioner import Captioner
+from preftune.training.trees import Ids
 
 
 @torch.no_grad()
-def generate_captions(captioner: Captioner, features: Tensor, max_new_tokens: int) -> list[list[int]]:
-    """Greedy caption ids, without EOS, for features [images, N, encoder width].
+def generate(
+    captioner: Captioner,
+    features: Tensor | None,
+    max_new_tokens: int,
+    beams: int = 1,
+    questions: Sequence[Ids] | None = None,
+    task: Task = CAPTION,
+) -> list[list[int]]:
+    """Token ids, without EOS, for features [rows, N, encoder width], for questions (token ids), or for both.
 
-    All rows share the length of `[BOS] image`, so that no row is padded; a row that has reached EOS runs on
-    unread until the longest is done. Each step's contexts are those of its own token: text.
+    Greedy with one beam; each step's contexts are those of its own token. transformers searches, so its length
+    normalisation (sum of log-probabilities / length) is the beams'.
     """
-    prefix = captioner.read_images(features)
-    state, done = prefix.state, torch.zeros(features.shape[0], dtype=torch.bool, device=features.device)
-    captions: list[list[int]] = [[] for _ in range(features.shape[0])]
-    for step in range(max_new_tokens):
-        token = captioner.logits(state).argmax(dim=-1)
-        done |= token == captioner.eos
-        for row, value in enumerate(token.tolist()):
-            if not done[row]:
-                captions[row].append(value)
-        if bool(done.all()) or step == max_new_tokens - 1:
-            break
-        state = captioner.hidden(captioner.embed_tokens(token[:, None]), image=0, cache=prefix.cache)[:, -1]
-    return captions
+    prefix = captioner.prefix(features, questions, task)
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=beams, early_stopping=beams > 1,
+        eos_token_id=captioner.eos, pad_token_id=captioner.eos,
+    )  # fmt: skip
+    with captioner.decoding(prefix, task, beams):
+        found = captioner.language_model.generate(
+            inputs_embeds=prefix.embeddings, attention_mask=prefix.mask, generation_config=settings
+        )
+    rows = found.tolist()
+    return [row[: row.index(captioner.eos)] if captioner.eos in row else row for row in rows]

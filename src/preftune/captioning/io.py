@@ -19,7 +19,8 @@ from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.errors import PreftuneError
 from preftune.models.language import load_language_model
-from preftune.settings.captioning import AdapterSettings, CaptioningSettings
+from preftune.settings.adapters import AdapterSettings, GroupSettings
+from preftune.settings.captioning import CaptioningSettings
 
 CONNECTOR = "connector.safetensors"
 LANGUAGE_MODEL = "language_model"
@@ -36,7 +37,7 @@ def save_captioner(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: value.detach().contiguous().cpu() for name, value in captioner.connector[1].state_dict().items()
+        name: value.detach().contiguous().cpu() for name, value in captioner.connector.state_dict().items()
     }
     save_file(tensors, folder / CONNECTOR)
     if captioner.adapters is not None:
@@ -45,9 +46,10 @@ def save_captioner(
         captioner.language_model.save_pretrained(folder / LANGUAGE_MODEL)
         tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     schema = {
-        "version": 1,
+        "version": 2,
         "adapter": settings.adapter.model_dump(mode="json"),
-        "groups": list(captioner.adapters.groups) if captioner.adapters is not None else [],
+        "groups": _describe_groups(captioner),
+        "connector": settings.connector,
         "base": describe_base(captioner.language_model),
         "image_tokens": images.tokens,
         "encoder_width": images.width,
@@ -56,6 +58,11 @@ def save_captioner(
     }
     write_schema(folder, schema)
     return schema
+
+
+def _describe_groups(captioner: Captioner) -> dict[str, Any]:
+    groups = {} if captioner.adapters is None else captioner.adapters.groups
+    return {name: group.model_dump(mode="json") for name, group in groups.items()}
 
 
 def count_parameters(captioner: Captioner) -> dict[str, int]:
@@ -81,8 +88,13 @@ def load_captioner(
         raise PreftuneError(
             f"{folder} is of kind {adapter.kind} but {LANGUAGE_MODEL}/ says otherwise: train it again."
         )
-    captioner = build_captioner(language_model, tokenizer, adapter, schema["encoder_width"], 0.0)
+    captioner = build_captioner(
+        language_model, tokenizer, adapter, schema["connector"], schema["encoder_width"], 0.0
+    )
     if captioner.adapters is not None:
+        for name, group in schema["groups"].items():  # groups that were added after the training
+            if name not in captioner.adapters.groups:
+                captioner.adapters.add(name, GroupSettings.model_validate(group), seed=0)
         load_adapters(captioner.adapters, folder)
     _load_connector(captioner, folder / CONNECTOR)
     return captioner.requires_grad_(False).eval(), tokenizer, schema
@@ -90,11 +102,11 @@ def load_captioner(
 
 def _load_connector(captioner: Captioner, path: Path) -> None:
     stored = read_tensors(path)
-    wanted = captioner.connector[1].state_dict()
+    wanted = captioner.connector.state_dict()
     for name, value in wanted.items():
         if name not in stored or stored[name].shape != value.shape:
             raise PreftuneError(f"{path}: {name} is not of shape {list(value.shape)}: train this run again.")
-    captioner.connector[1].load_state_dict(stored)
+    captioner.connector.load_state_dict(stored)
 
 
 def check_features(schema: dict[str, Any], images: CaptionedImages, folder: Path) -> None:

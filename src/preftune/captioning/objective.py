@@ -1,4 +1,4 @@
-"""Training of a captioner: cross-entropy of one caption of each image, drawn anew at every step."""
+"""Training of a captioner: cross-entropy of one caption of each image, drawn anew at every step with one view of it."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from preftune.captioning.batch import caption_tree
+from preftune.captioning.batch import image_tree
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.training.objective import Logged, TreeExample
@@ -15,9 +15,10 @@ from preftune.training.objective import Logged, TreeExample
 
 @dataclass(frozen=True)
 class CaptionedImage(TreeExample):
-    """An image, by its index, with the caption drawn for it."""
+    """An image, by its index, with the caption and the view drawn for it."""
 
     image: int
+    view: int
 
 
 class CaptionObjective:
@@ -25,7 +26,7 @@ class CaptionObjective:
 
     Args:
         captions: token ids, without EOS, of every caption of every image.
-        seed: with the step and the image it determines which caption is drawn.
+        seed: with the step and the image it determines which caption and which view are drawn.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class CaptionObjective:
         return len(self.images)
 
     def draw(self, index: int, step: int) -> CaptionedImage:
-        """The image with one of its captions."""
-        caption = random.Random(f"{self.seed} {step} {index}").choice(self.captions[index])
+        """The image with one of its captions, in one of its views."""
+        choose = random.Random(f"{self.seed} {step} {index}")
+        caption, view = choose.choice(self.captions[index]), choose.randrange(self.images.views(index))
         name = str(self.images.image_ids[index])
-        tree = caption_tree(name, self.captioner.bos, self.captioner.eos, self.images.tokens, [caption])
-        return CaptionedImage(tree, index)
+        tree = image_tree(name, self.captioner.bos, self.captioner.eos, self.images.tokens, [caption])
+        return CaptionedImage(tree, index, view)
 
     def units(self, example: CaptionedImage) -> int:
         """Caption tokens with EOS."""
@@ -60,7 +62,7 @@ class CaptionObjective:
 
     def loss(self, examples: Sequence[CaptionedImage], units: int) -> tuple[Tensor, Logged]:
         """This micro-batch's part of the mean, and its number of caption tokens."""
-        features = torch.from_numpy(self.images.take([example.image for example in examples]))
+        taken = self.images.take([one.image for one in examples], [one.view for one in examples])
         device = next(self.captioner.parameters()).device
-        nll, _ = self.captioner.nll([example.tree for example in examples], features.to(device))
+        nll, _ = self.captioner.nll([example.tree for example in examples], torch.from_numpy(taken).to(device))
         return nll.sum() / units, {"tokens": len(nll)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from preftune.captioning.batch import caption_tree, tokenize_captions
+from preftune.captioning.batch import image_tree, tokenize_captions
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.progress import track
@@ -33,7 +33,7 @@ def score_captions(
     captioner.eval()
     tokenized = [tokenize_captions(tokenizer, captions, max_tokens) for captions in images.captions]
     trees = [
-        caption_tree(str(image), captioner.bos, captioner.eos, images.tokens, ids)
+        image_tree(str(image), captioner.bos, captioner.eos, images.tokens, ids)
         for image, (ids, _) in zip(images.image_ids, tokenized, strict=True)
     ]
     device = next(captioner.parameters()).device

@@ -13,14 +13,13 @@ RESULTS = ROOT / "results" / "benchmarks"
 PAGE = ROOT / "docs" / "performance.md"
 
 
-def run_bench(model: Path, threads: int, only: str) -> None:
+def run_bench(model: Path, encoder: Path, threads: int, only: str) -> None:
     """Run the cases whose name matches the glob `only`; a promised ratio that is missed is said, not hidden."""
     if find_spec("trl") is None:
         raise PreftuneError("The benchmarks need TRL: pip install -r requirements-dev.txt, or make bench.")
-    if not (model / "config.json").is_file():
-        raise PreftuneError(
-            f"{model} holds no language model: make bench fetches it, or give --model FOLDER."
-        )
+    for folder, kind, option in ((model, "language model", "--model"), (encoder, "encoder", "--encoder")):
+        if not (folder / "config.json").is_file():
+            raise PreftuneError(f"{folder} holds no {kind}: make bench fetches it, or give {option} FOLDER.")
     import torch  # after the cheap checks: it takes seconds to import
 
     from preftune.bench.cases import CASES, Bench
@@ -32,12 +31,12 @@ def run_bench(model: Path, threads: int, only: str) -> None:
     if len(chosen) > 1:
         # A case's speed depends on what the process did before (memory that peers and allocators keep): each has its own.
         for case in chosen:
-            _run_alone(case, model, threads)
+            _run_alone(case, model, encoder, threads)
         return
     (case,) = chosen
     torch.set_num_threads(threads)
     rows = []
-    for row in Bench(model, threads).rows(case):
+    for row in Bench(model, encoder, threads).rows(case):
         rows.append(complete(row, threads))
         print(promise(rows[-1]), flush=True)
         write_rows(RESULTS / f"{case}.json", rows)
@@ -45,8 +44,8 @@ def run_bench(model: Path, threads: int, only: str) -> None:
     print(f"rows: {RESULTS.relative_to(ROOT)}/{case}.json, table: {PAGE.relative_to(ROOT)}")
 
 
-def _run_alone(case: str, model: Path, threads: int) -> None:
-    words = ["bench", "--model", str(model), "--threads", str(threads), "--only", case]
+def _run_alone(case: str, model: Path, encoder: Path, threads: int) -> None:
+    words = ["bench", "--model", str(model), "--encoder", str(encoder), "--threads", str(threads), "--only", case]
     done = subprocess.run([sys.executable, "-W", "ignore", "-m", "preftune", *words], check=False)
     if done.returncode:
         raise PreftuneError(f"the benchmark {case} failed (see above); the rows of those before it are kept.")

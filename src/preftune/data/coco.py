@@ -1,45 +1,49 @@
-"""Captioned images in COCO's layout: annotation files and folders of pictures into two tables."""
+"""COCO's caption files: which images there are, and what people said of them."""
 
-import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from preftune.errors import PreftuneError
 from preftune.files import read_json
-from preftune.progress import track
 
 
-def coco_folder(raw: Path) -> Path:
-    """Return the folder that holds `annotations/`: `raw` itself or `raw/coco`."""
+@dataclass(frozen=True)
+class ListedImage:
+    """An image as its annotations describe it.
+
+    Attributes:
+        path: the picture's file, which nobody has opened yet.
+        captions: in the annotations' order, at least one.
+        size: (width, height); None where the annotations are silent.
+    """
+
+    image_id: int
+    path: Path
+    captions: list[str]
+    size: tuple[int, int] | None
+
+
+def find_folder(raw: Path, name: str) -> Path:
+    """Return the folder that holds `name` (`annotations`, or Karpathy's file): `raw` itself or `raw/coco`."""
     for folder in (raw, raw / "coco"):
-        if (folder / "annotations").is_dir():
+        if (folder / name).exists():
             return folder
-    raise PreftuneError(f"Neither {raw} nor {raw / 'coco'} holds a folder 'annotations': check data_root.")
+    raise PreftuneError(f"Neither {raw} nor {raw / 'coco'} holds '{name}': check data_root.")
 
 
-def open_rgb(path: Path) -> tuple[Image.Image, str]:
-    """Return the decoded picture in RGB and the mode it was stored in; else PreftuneError."""
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            return image.convert("RGB"), mode
-    except FileNotFoundError as error:
-        raise PreftuneError(f"The image {path} does not exist: fetch or copy it again.") from error
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        raise PreftuneError(f"The image {path} does not decode ({error}): fetch or copy it again.") from error
-
-
-@dataclass
-class CaptionedImages:
-    """Rows of `images.parquet` and `captions.parquet`, and what had to be mended on the way."""
-
-    images: list[dict[str, Any]] = field(default_factory=list)
-    captions: list[dict[str, Any]] = field(default_factory=list)
-    converted_to_rgb: int = 0
-    size_differs: int = 0
+def read_coco(folder: Path, source: str) -> list[ListedImage]:
+    """Return the images of `annotations/captions_<source>.json`, whose pictures lie in the folder `source`."""
+    images, captions = read_annotations(folder / "annotations" / f"captions_{source}.json")
+    return [
+        ListedImage(
+            int(image["id"]),
+            folder / source / image["file_name"],
+            captions[image["id"]],
+            (image["width"], image["height"]) if image.get("width") and image.get("height") else None,
+        )
+        for image in images
+    ]
 
 
 def read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
@@ -78,66 +82,3 @@ def read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[int, list[s
             name = f"image {image['id']} ({image['file_name']})"
             raise PreftuneError(f"{path}: {name} has no caption: remove it or fetch the file again.")
     return content["images"], captions
-
-
-def read_split(
-    raw: Path, source: str, split: str, limit: int | None, seed: int, found: CaptionedImages
-) -> None:
-    """Add a split, in a seeded order and cut to `limit` images, to `found`; every picture is decoded once."""
-    folder = coco_folder(raw)
-    images, captions = read_annotations(folder / "annotations" / f"captions_{source}.json")
-    images = sorted(images, key=lambda image: image["id"])
-    random.Random(f"{seed}-{source}").shuffle(images)
-    for record in track(images[:limit], f"images, {split}", unit="image"):
-        path = folder / source / record["file_name"]
-        picture, mode = open_rgb(path)
-        found.converted_to_rgb += mode != "RGB"
-        found.size_differs += picture.size != (record.get("width"), record.get("height"))
-        found.images.append({
-            "image_id": int(record["id"]), "split": split, "file": path.relative_to(raw).as_posix(),
-            "width": picture.width, "height": picture.height,
-        })  # fmt: skip
-        for position, caption in enumerate(captions[record["id"]]):
-            found.captions.append({
-                "image_id": int(record["id"]), "split": split, "caption_index": position, "caption": caption,
-            })  # fmt: skip
-
-
-def carve_validation(found: CaptionedImages, fraction: float) -> None:
-    """Turn the last `fraction` of the training images (in their seeded order) into validation."""
-    train = [image for image in found.images if image["split"] == "train"]
-    count = round(fraction * len(train))
-    if not 0 < count < len(train):
-        raise PreftuneError(
-            f"validation_fraction {fraction} of {len(train)} training images "
-            "leaves an empty split: change it."
-        )
-    moved = {image["image_id"] for image in train[-count:]}
-    for row in [*found.images, *found.captions]:
-        if row["image_id"] in moved:
-            row["split"] = "validation"
-
-
-def read_captioned_images(
-    raw: Path, splits: dict[str, str], limit: dict[str, int], validation_fraction: float, seed: int
-) -> CaptionedImages:
-    """Read the splits named in `splits` (ours: COCO's, as `test: val2017`) below `raw`.
-
-    An image in two of the splits raises PreftuneError, since it would be tested on what it was trained on.
-    """
-    if validation_fraction and "validation" in splits:
-        raise PreftuneError("Settings give both splits.validation and validation_fraction: keep one of them.")
-    found = CaptionedImages()
-    for split, source in splits.items():
-        read_split(raw, source, split, limit.get(split), seed, found)
-    seen: dict[int, str] = {}
-    for image in found.images:
-        other = seen.setdefault(image["image_id"], image["split"])
-        if other != image["split"]:
-            raise PreftuneError(
-                f"Image {image['image_id']} ({image['file']}) is in the splits {other} and {image['split']}: "
-                "give each split a source of its own in the setting 'splits'."
-            )
-    if validation_fraction:
-        carve_validation(found, validation_fraction)
-    return found

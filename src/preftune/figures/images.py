@@ -1,22 +1,16 @@
-"""Reading images for figures: an image that is missing or does not decode is named."""
+"""Reading images for figures: as the encoders see them, and each that is missing or damaged is named."""
 
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from preftune.data.pictures import open_picture
 from preftune.errors import PreftuneError
 
 
 def read_image(root: Path, file: str) -> np.ndarray:
     """Decode the image `file` below `root` to RGB bytes `[height, width, 3]`."""
     path = Path(root) / file
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise PreftuneError(
-            f"{path} does not exist: give the folder that holds the images with --images."
-        ) from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise PreftuneError(f"{path} does not decode as an image: fetch or copy it again.") from error
+    if not path.is_file():
+        raise PreftuneError(f"{path} does not exist: give the folder that holds the images with --images.")
+    return np.asarray(open_picture(path).image)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+import preftune.models.lsw  # noqa: F401 (makes the papers' own architecture known to the Auto classes)
 from preftune.errors import PreftuneError
 
 

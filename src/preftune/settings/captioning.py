@@ -1,36 +1,59 @@
 """Captioning: data, features, adapters, training, evaluation."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from preftune.settings.adapters import AdapterSettings
 from preftune.settings.base import TOKENS_PER_PASS, Precision, Settings
 from preftune.settings.training import TrainingSettings
 
 
-class CaptionDataSettings(Settings):
-    """Which COCO-layout splits stand for train, validation and test."""
+Split = Literal["train", "validation", "test"]
 
-    splits: dict[Literal["train", "validation", "test"], str]
-    limit: dict[Literal["train", "validation", "test"], int] = Field(default_factory=dict)
+
+class CaptionDataSettings(Settings):
+    """Which splits of a captioned data set stand for train, validation and test.
+
+    A source is `<source>` of COCO's annotations/captions_<source>.json, or with `karpathy` one split of that file or
+    several, as in train+restval.
+    """
+
+    splits: dict[Split, str]
+    karpathy: str | None = Field(
+        default=None, description="Karpathy's dataset_coco.json, relative to the raw folder or its folder coco"
+    )
+    expected: dict[Split, int] = Field(
+        default_factory=dict, description="images of a split before its limit; another number is an error"
+    )
+    limit: dict[Split, int] = Field(default_factory=dict)
     validation_fraction: float = Field(
         default=0.0, ge=0, lt=1, description="seeded part of train used as validation"
     )
 
+    @model_validator(mode="after")
+    def _expects_what_it_reads(self) -> Self:
+        if unknown := sorted(set(self.expected) - set(self.splits)):
+            raise ValueError(f"expected names the split {unknown[0]}, which splits does not")
+        return self
+
 
 class FeatureSettings(Settings):
-    """Frozen image features, computed once and stored as float16."""
+    """Frozen image features, computed once and stored as float16.
+
+    Views beyond the first are for training, which draws one at every step. The paper names flip, crop and colour jitter
+    without magnitudes; the defaults are mild ones, so that captions keep describing what is seen.
+    """
 
     batch: int = Field(ge=1)
-
-
-class AdapterSettings(Settings):
-    """A context adapter (Context-PEFT paper, section 3.3)."""
-
-    kind: Literal["none", "lora", "bitfit", "ia3", "full"]
-    context: Literal["agnostic", "specific"] = "specific"
-    targets: Literal["A", "F", "AF"] = "AF"
-    rank: int = Field(default=8, ge=1)
+    views: int = Field(
+        default=1, ge=1, description="stored views of a training image: the plain picture, then random ones"
+    )
+    flip: float = Field(default=0.5, ge=0, le=1, description="chance that a view is mirrored")
+    crop: float = Field(default=0.8, gt=0, le=1, description="smallest part of the area that a view keeps")
+    colour: float = Field(
+        default=0.2, ge=0, lt=1, description="largest relative change of brightness, contrast and saturation"
+    )
 
 
 class CaptioningSettings(Settings):
@@ -39,6 +62,7 @@ class CaptioningSettings(Settings):
     adapter: AdapterSettings
     training: TrainingSettings
     max_caption_tokens: int = Field(default=63, ge=1)
+    connector: Literal["linear", "mlp"] = "linear"
     connector_dropout: float = Field(default=0.1, ge=0, lt=1)
     dtype: Precision = "auto"
 
@@ -49,6 +73,7 @@ class CaptionEvaluationSettings(Settings):
     split: Literal["validation", "test"] = "test"
     limit: int | None = Field(description="images (null: the whole split)")
     max_new_tokens: int = Field(ge=1)
+    beams: int = Field(default=1, ge=1, description="1: greedy")
     batch: int = Field(ge=1, description="images captioned at once")
     tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"

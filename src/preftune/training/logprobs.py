@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from preftune.errors import PreftuneError
+from preftune.models.projected import ProjectedHead
 
 LOGIT_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
 """Budget of the fp32 logits of one pass, by device type."""
@@ -29,7 +30,7 @@ def token_log_probabilities(
 
     Args:
         hidden: states h of the predicting positions [rows, width].
-        head: the model's output embedding, a linear layer [vocabulary, width].
+        head: the model's output embedding: a linear layer [vocabulary, width], or one behind a projection.
         predictor: the row of `hidden` that predicts each token [tokens]; a row may predict several.
         targets: ids of the tokens [tokens].
         budget: bytes that the fp32 logits [rows, vocabulary] may take; more is computed in chunks of rows. None: by
@@ -39,7 +40,9 @@ def token_log_probabilities(
     Returns:
         Log-probabilities in nats, fp32 [tokens], and booleans [tokens] or None.
     """
-    if not isinstance(head, nn.Linear):
+    if isinstance(head, ProjectedHead):
+        hidden = head.projection(hidden)
+    elif not isinstance(head, nn.Linear):
         raise PreftuneError(
             f"The model's output embedding is a {type(head).__name__}, not one linear layer: its log-probabilities cannot "
             "be computed here; choose another model, or leave lm_head out of the adapter's targets."

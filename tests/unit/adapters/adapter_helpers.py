@@ -1,35 +1,36 @@
-"""A small Llama in float64 with adapters that have an effect."""
+"""Small models in float64 with adapters that have an effect."""
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
-from preftune.adapters.context import Contexts, Segment
-from preftune.adapters.install import ADAPTERS, InstalledAdapters
-from preftune.settings.captioning import AdapterSettings
+from preftune.adapters.contexts import Contexts, Segment, domain
+from preftune.adapters.install import KINDS as ALL_KINDS
+from preftune.adapters.install import InstalledAdapters
+from preftune.settings.adapters import AdapterSettings
+from tests.unit.models.architectures import ARCHITECTURES
 
-LAYOUT = (Segment(1, 0, 1), Segment(0, 1, 5), Segment(1, 5, 9))  # BOS, 4 image tokens, 4 words
-KINDS = sorted(ADAPTERS)
+TEXT, IMAGE = domain("text", "caption"), domain("image", "caption")
+LAYOUT = (Segment(TEXT, 0, 1), Segment(IMAGE, 1, 5), Segment(TEXT, 5, 9))  # BOS, 4 image tokens, 4 words
+IMAGES = torch.tensor([[1, 2, 3, 4], [10, 11, 12, 13]])
+KINDS = sorted(ALL_KINDS)
+PLAIN_KINDS = sorted({"lora", "bitfit", "ia3"})
 
 
-def make_model(seed: int = 0) -> LlamaForCausalLM:
-    """A Llama of 2 layers and width 16 in float64, so that equal means equal."""
+def make_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
+    """A model of 2 layers and width 32 in float64, so that equal means equal."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).double().eval()
+    return AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**ARCHITECTURES[kind])).double().eval()
 
 
-def settings(kind: str, context: str = "specific", targets: str = "AF") -> AdapterSettings:
+def settings(kind: str, context: str = "specific", targets: str = "AF", **more: object) -> AdapterSettings:
     """Adapter settings of rank 3."""
-    return AdapterSettings.model_validate({"kind": kind, "context": context, "targets": targets, "rank": 3})
+    return AdapterSettings.model_validate({"kind": kind, "context": context, "targets": targets, "rank": 3} | more)
 
 
-def disturb(adapters: InstalledAdapters) -> None:
+def disturb(adapters: InstalledAdapters, seed: int = 5) -> None:
     """Give every parameter a value that has an effect."""
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     for parameter in adapters.parameters():
         parameter.data = parameter.data.double()
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -40,13 +41,23 @@ def ids() -> Tensor:
     return torch.arange(18).view(2, 9)
 
 
-def layout(groups: int) -> Contexts:
-    """The sliced contexts of `ids`, or one group for all."""
-    return Contexts.from_segments(2, LAYOUT if groups == 2 else (Segment(0, 0, 9),))
+def layout() -> Contexts:
+    """The sliced contexts of `ids`."""
+    return Contexts.from_segments(2, LAYOUT, IMAGES)
+
+
+def scattered() -> Contexts:
+    """The same as context numbers, so that masks or gathered positions are used."""
+    return Contexts.from_ids(layout().to_ids(torch.device("cpu")).expand(2, -1), IMAGES)
+
+
+def text_only() -> Contexts:
+    """No image."""
+    return Contexts.from_segments(2, (Segment(TEXT, 0, 9),))
 
 
 def run(
-    model: LlamaForCausalLM, adapters: InstalledAdapters, contexts: Contexts
+    model: PreTrainedModel, adapters: InstalledAdapters, contexts: Contexts | None
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits, and the gradient of a weighted sum of them with respect to each adapter parameter."""
     with adapters.use(contexts):

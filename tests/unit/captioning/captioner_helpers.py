@@ -1,30 +1,33 @@
 """A tiny captioner (random Llama of width 32, 4 image tokens of width 6) and data for it."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from preftune.captioning.batch import caption_tree
+from preftune.captioning.batch import image_tree
 from preftune.captioning.captioner import Captioner, build_captioner
-from preftune.settings.captioning import AdapterSettings
+from preftune.settings.adapters import AdapterSettings
 from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
 
-RUNS = [("none", "agnostic"), ("lora", "agnostic"), ("lora", "specific"), ("bitfit", "specific"),
-        ("ia3", "specific"), ("full", "agnostic")]  # fmt: skip
+RUNS = [("none", "agnostic"), ("lora", "agnostic"), ("lora", "specific"), ("lora", "image"), ("bitfit", "specific"),
+        ("ia3", "specific"), ("moka", "specific"), ("full", "agnostic")]  # fmt: skip
 
 COLOURS = ["red", "green", "blue", "yellow"]
 
 
-def tiny_captioner(folder: Path, kind: str = "lora", context: str = "specific") -> Captioner:
+def tiny_captioner(
+    folder: Path, kind: str = "lora", context: str = "specific", connector: Literal["linear", "mlp"] = "linear"
+) -> Captioner:
     """A captioner before training."""
     model: LlamaForCausalLM = tiny_language_model(folder)
     adapter = AdapterSettings.model_validate({"kind": kind, "context": context, "targets": "AF", "rank": 2})
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    return build_captioner(model, tokenizer, adapter, 6, 0.1)
+    return build_captioner(model, tokenizer, adapter, connector, 6, 0.1)
 
 
 def disturb_captioner(captioner: Captioner) -> Captioner:
@@ -45,7 +48,7 @@ CAPTIONS = [[10, 11, 12], [20, 2, 22, 23, 24], [30]]
 
 def tiny_batch() -> tuple[list[Tree], torch.Tensor]:
     """Two images, the first with captions of 3 and 5 tokens, the second with one of 1; EOS = BOS's neighbour 2."""
-    trees = [caption_tree("a", 1, 2, 4, CAPTIONS[:2]), caption_tree("b", 1, 2, 4, CAPTIONS[2:])]
+    trees = [image_tree("a", 1, 2, 4, CAPTIONS[:2]), image_tree("b", 1, 2, 4, CAPTIONS[2:])]
     return trees, torch.from_numpy(features(2))
 
 
@@ -71,5 +74,5 @@ def write_data(folder: Path) -> tuple[Path, Path]:
         values[row, :, row % 4] = 1
     np.save(store / "features.npy", values)
     index = {"image_id": [*(image["image_id"] for image in images), -1], "row": range(len(splits) + 1)}
-    pd.DataFrame(index).to_parquet(store / "index.parquet", index=False)
+    pd.DataFrame(index | {"views": 1}).to_parquet(store / "index.parquet", index=False)
     return captions, store

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
+import preftune.models.lsw  # noqa: F401 (known to the Auto classes by its import)
 from tests.tiny import tiny_tokenizer
 
 SIZE = {
@@ -28,6 +29,7 @@ ARCHITECTURES = {
     "gpt2": {key: value for key, value in GPT2.items() if key != "intermediate_size"},
     "opt": OPT,
     "gpt_neox": SIZE,
+    "lsw_transformer": SIZE | {"d_vocab": 16},
     "mistral": GROUPED | {"sliding_window": 8},  # read padded: its window does not follow the branches
     "bloom": SIZE | {"hidden_dropout": 0.0, "attention_dropout": 0.0},  # padded: position biases
 }

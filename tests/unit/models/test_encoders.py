@@ -1,14 +1,12 @@
-"""Encoders: shapes, padding and preprocessing by hand, converted weights, SwinV2 by the same rule."""
+"""EfficientNet-lite: shapes, padding and preprocessing by hand, converted weights, what the pretrained ones tell apart."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from preftune.captioning.features import compute_features
 from preftune.data.embedded.scenes import draw, draw_scenes
 from preftune.errors import PreftuneError
 from preftune.files import write_json
@@ -18,7 +16,6 @@ from preftune.models.encoders.efficientnet_lite import ConvolutionNorm, Efficien
 from preftune.models.encoders.registry import load_encoder
 
 REAL = Path(__file__).parents[3] / "resources" / "models" / "efficientnet-lite0"
-CPU = torch.device("cpu")
 
 
 def published_names(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -38,10 +35,10 @@ def published_names(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def random_encoder() -> EfficientNetLite:
     """Return lite0 with random weights and batch norms that have seen noise, else activations die out."""
     torch.manual_seed(0)
-    encoder = EfficientNetLite("efficientnet-lite0").train()
+    encoder = EfficientNetLite("efficientnet-lite0")
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
+            module.train().momentum = 1.0
     encoder.encode(torch.rand(2, 3, 224, 224))
     return encoder.eval()
 
@@ -113,47 +110,10 @@ def test_unknown_or_damaged_encoder_folders(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-def write_scenes(folder: Path, count: int) -> pd.DataFrame:
-    """Draw scenes into `folder` and list them as images.parquet does."""
-    for number, scene in enumerate(draw_scenes(count, seed=1), start=1):
-        draw(scene, str(number)).save(folder / f"{number}.png")
-    numbers = range(1, count + 1)
-    return pd.DataFrame({"image_id": numbers, "file": [f"{number}.png" for number in numbers]})
-
-
-def test_swinv2_tiny_goes_through_the_same_feature_rule(tmp_path: Path) -> None:
-    """The paper's encoder with random weights: 27,578,154 parameters, 8 x 8 tokens of 768."""
-    from transformers import Swinv2Config, Swinv2Model
-
-    torch.manual_seed(0)
-    config = Swinv2Config(
-        image_size=256,
-        patch_size=4,
-        embed_dim=96,
-        depths=[2, 2, 6, 2],
-        num_heads=[3, 6, 12, 24],
-        window_size=8,
-    )
-    Swinv2Model(config, add_pooling_layer=False).save_pretrained(tmp_path / "swin")
-    encoder = load_encoder(tmp_path / "swin")
-    assert sum(parameter.numel() for parameter in encoder.model.parameters()) == 27_578_154
-    images = write_scenes(tmp_path, 2)
-    assert compute_features(encoder, images, tmp_path, tmp_path / "features", 2, CPU) == (3, 64, 768)
-    features = np.load(tmp_path / "features" / "features.npy", mmap_mode="r")
-    assert features.shape == (3, 64, 768) and features.dtype == np.float16
-    assert encoder.grid == (8, 8)
-    assert not np.array_equal(features[0], features[1])
-
-
-def test_features_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    encoder = random_encoder()
-    images = write_scenes(tmp_path, 3)
-    for batch in (1, 4):
-        compute_features(encoder, images, tmp_path, tmp_path / f"by-{batch}", batch, CPU)
-    one, four = (np.load(tmp_path / f"by-{batch}" / "features.npy").astype(np.float32) for batch in (1, 4))
-    assert one.std() > 0.1 and np.allclose(one, four, atol=2e-2)
-    index = pd.read_parquet(tmp_path / "by-4" / "index.parquet")
-    assert index["image_id"].tolist() == [1, 2, 3, -1] and index["row"].tolist() == [0, 1, 2, 3]
+def test_it_stays_frozen_inside_a_training_module() -> None:
+    encoder = EfficientNetLite("efficientnet-lite0")
+    holder = torch.nn.Sequential(encoder, torch.nn.Dropout()).train()
+    assert holder.training and not any(module.training for module in encoder.modules())
 
 
 @pytest.mark.skipif(

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+import preftune.models.lsw  # noqa: F401 (known to the Auto classes by its import)
 from preftune import progress
 from preftune.errors import PreftuneError
 from preftune.settings.training import TrainingSettings
@@ -55,6 +56,7 @@ PACKED = {
     "gpt_neox": LLAMA,
     "opt": OPT,
     "gpt2": GPT2,
+    "lsw_transformer": LLAMA | {"d_vocab": 16},
 }
 PADDED = {
     "mistral": LLAMA | {"sliding_window": 8},
@@ -274,7 +276,7 @@ def test_generation_stays(kind: str) -> None:
     torch.testing.assert_close(after[1], before[1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["llama", "opt", "gpt2", "mistral"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gpt2", "lsw_transformer", "mistral"])
 def test_trees_longer_than_the_context_are_refused(kind: str) -> None:
     """A last token that is only predicted needs no position, unless a marker makes it read."""
     model = make_model(kind)

@@ -1,11 +1,11 @@
 """What every frozen image encoder offers to the feature rule."""
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class ImageEncoder(Protocol):
@@ -27,6 +27,22 @@ class ImageEncoder(Protocol):
     def encode(self, batch: Tensor) -> Tensor:
         """Return features `[batch, rows * columns, width]` of inputs `[batch, 3, image_size, image_size]`."""
         ...
+
+
+class FrozenModule(nn.Module):
+    """A module that stays in eval mode, also when one that holds it is told to train.
+
+    In training mode batch norms would take in the statistics of our images, and SwinV2's drop path would make features
+    random.
+    """
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep eval mode, whatever `mode` says."""
+        return super().train(False)
+
+    def freeze(self) -> None:
+        """Enter eval mode and stop all gradients."""
+        self.eval().requires_grad_(False)
 
 
 def square_pixels(image: Image.Image, size: int) -> Tensor:

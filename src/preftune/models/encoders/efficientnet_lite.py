@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from preftune.errors import PreftuneError
-from preftune.models.encoders.base import square_pixels
+from preftune.models.encoders.base import FrozenModule, square_pixels
 
 
 class Scaling(NamedTuple):
@@ -113,7 +113,7 @@ def residual_blocks(scaling: Scaling) -> list[InvertedResidual]:
     return blocks
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(FrozenModule):
     """Frozen EfficientNet-lite without its classifier: the last feature map as image tokens.
 
     lite0 at 224 pixels gives 7 x 7 = 49 tokens of 1,280; lite2 at its native 260 pixels gives 9 x 9 = 81.
@@ -132,7 +132,7 @@ class EfficientNetLite(nn.Module):
         self.stem = ConvolutionNorm(3, STEM_WIDTH, 3, 2, 1, True)
         self.blocks = nn.Sequential(*residual_blocks(scaling))
         self.head = ConvolutionNorm(scaled_width(STAGES[-1].width, scaling.width), HEAD_WIDTH, 1, 1, 1, True)
-        self.eval().requires_grad_(False)
+        self.freeze()
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return `[3, image_size, image_size]`, pixels as (x - 127) / 128, as in these weights' training."""

@@ -24,7 +24,7 @@ def load_encoder(folder: Path, device: torch.device = CPU) -> ImageEncoder:
         return load_efficientnet(folder, architecture).to(device)
     if architecture is None and "model_type" in config:
         # imported here: transformers takes seconds, which the convolutional encoders need not pay
-        from preftune.models.encoders.swin import TransformersEncoder
+        from preftune.models.encoders.transformers_vision import TransformersEncoder
 
         return TransformersEncoder(folder).to(device)
     raise PreftuneError(
