@@ -62,6 +62,8 @@ class BitFitModel(beft.BeftModel):
         return ContextBitFit(target, name, config)
 
 
-def bitfit_config(group: GroupSettings, targets: list[str], feedforward: list[str]) -> BeftConfig:
+def bitfit_config(
+    group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool
+) -> BeftConfig:
     """PEFT's configuration of one group."""
     return BeftConfig(target_modules=targets, task_type="CAUSAL_LM")

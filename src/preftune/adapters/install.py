@@ -53,7 +53,7 @@ class Kind(NamedTuple):
 
     tuner: type[BaseTuner]
     plain: type[BaseTuner] | None
-    config: Callable[[GroupSettings, list[str], list[str]], PeftConfig]
+    config: Callable[[GroupSettings, list[str], list[str], bool], PeftConfig]
 
 
 KINDS: dict[str, Kind] = {
@@ -126,7 +126,7 @@ class InstalledAdapters:
             raise PreftuneError(f"The adapters have a group named {name} already: choose another name.")
         if config is None:
             targets, feedforward = layer_names(self.model, self.kind, str(group.targets))
-            config = KINDS[self.kind].config(group, targets, feedforward)
+            config = KINDS[self.kind].config(group, targets, feedforward, self._settings.rslora)
         self.groups[name], self.configs[name] = group, config
         with torch.random.fork_rng():
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()

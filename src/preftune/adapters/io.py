@@ -59,7 +59,7 @@ def load_group(adapters: InstalledAdapters, name: str, group: GroupSettings, fol
     path = Path(folder) / CONFIG
     read_json(path)  # missing or damaged: a sentence
     config = PeftConfig.from_pretrained(str(folder))
-    wanted = KINDS[adapters.kind].config(group.model_copy(update={"rank": group.rank or 1}), [], [])
+    wanted = KINDS[adapters.kind].config(group.model_copy(update={"rank": group.rank or 1}), [], [], False)
     if config.peft_type != wanted.peft_type:
         raise PreftuneError(
             f"{path} is a {config.peft_type.value} adapter but these are of kind {adapters.kind}: give one of that kind."

@@ -60,10 +60,12 @@ class ContextLora(ContextLayer, lora.Linear):
         return torch.cat(columns, dim=1)
 
 
-def lora_config(group: GroupSettings, targets: list[str], feedforward: list[str]) -> LoraConfig:
+def lora_config(
+    group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool
+) -> LoraConfig:
     """PEFT's configuration of one group: scale 1 at every rank unless the group says otherwise."""
     assert group.rank is not None
     return LoraConfig(
         r=group.rank, lora_alpha=group.alpha if group.alpha is not None else group.rank,  # type: ignore[arg-type]
-        use_rslora=group.rslora, target_modules=targets, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
+        use_rslora=rslora, target_modules=targets, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
     )  # fmt: skip

@@ -18,16 +18,7 @@ class GroupSettings(Settings):
     roles: list[Role] | None = Field(default=None, min_length=1)
     rank: int | None = Field(default=None, ge=1, description="LoRA's rank (null: the adapter's)")
     targets: Literal["A", "F", "AF"] | None = Field(default=None, description="null: the adapter's")
-    alpha: float | None = Field(
-        default=None, gt=0, description="LoRA's updates are scaled by alpha / rank (null: by 1, as the paper's)"
-    )
-    rslora: bool = Field(default=False, description="scale by alpha / sqrt(rank) instead")
-
-    @model_validator(mode="after")
-    def _scaled(self) -> "GroupSettings":
-        if self.rslora and self.alpha is None:
-            raise ValueError("rslora: true needs alpha, which it divides by the root of the rank")
-        return self
+    alpha: float | None = Field(default=None, gt=0, description="null: the adapter's")
 
 
 CONTEXTS: dict[str, dict[str, GroupSettings]] = {
@@ -49,6 +40,16 @@ class AdapterSettings(Settings):
     )
     targets: Literal["A", "F", "AF"] = "AF"
     rank: int = Field(default=8, ge=1)
+    alpha: float | None = Field(
+        default=None, gt=0, description="LoRA's updates are scaled by alpha / rank (null: by 1, as the paper's)"
+    )
+    rslora: bool = Field(default=False, description="scale by alpha / sqrt(rank) instead")
+
+    @model_validator(mode="after")
+    def _scaled(self) -> "AdapterSettings":
+        if self.rslora and any(group.alpha is None for group in self.named_groups().values()):
+            raise ValueError("rslora: true needs alpha, which it divides by the root of the rank")
+        return self
 
     @model_validator(mode="after")
     def _named(self) -> "AdapterSettings":
@@ -58,11 +59,15 @@ class AdapterSettings(Settings):
         return self
 
     def named_groups(self) -> dict[str, GroupSettings]:
-        """The groups by name, rank and targets filled in."""
+        """The groups by name, rank, targets and alpha filled in."""
         own = self.groups if self.groups is not None else CONTEXTS[self.context]
         return {
             name: group.model_copy(
-                update={"rank": group.rank or self.rank, "targets": group.targets or self.targets}
+                update={
+                    "rank": group.rank or self.rank,
+                    "targets": group.targets or self.targets,
+                    "alpha": group.alpha or self.alpha,
+                }
             )
             for name, group in own.items()
         }

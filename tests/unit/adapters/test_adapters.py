@@ -131,7 +131,7 @@ GROUPS = {
     "image": {"modalities": ["image"], "rank": 2},
     "question": {"modalities": ["text"], "roles": ["user"], "targets": "A"},
     "text": {"modalities": ["text"], "rank": 4, "alpha": 2.0},
-    "all": {"alpha": 3.0, "rslora": True},
+    "all": {"alpha": 3.0},
 }
 
 
@@ -162,9 +162,12 @@ def test_groups_by_modality_and_role_overlap(kind: str) -> None:
 def test_scaling() -> None:
     adapters = install_adapters(make_model(), settings("lora", groups=GROUPS))
     layer = adapters.layers["model.layers.0.self_attn.q_proj"]
-    assert layer.scaling == {"image": 1, "question": 1, "text": 2 / 4, "all": pytest.approx(3 / 3**0.5)}
+    assert layer.scaling == {"image": 1, "question": 1, "text": 2 / 4, "all": 1}
+    adapters = install_adapters(make_model(), settings("lora", alpha=6.0, rslora=True))
+    layer = adapters.layers["model.layers.0.self_attn.q_proj"]
+    assert layer.scaling == pytest.approx({"image": 6 / 3**0.5, "text": 6 / 3**0.5})
     with pytest.raises(ValueError, match="needs alpha"):
-        settings("lora", groups={"a": {"rslora": True}})
+        settings("lora", rslora=True)
 
 
 @pytest.mark.parametrize("contexts", [layout, scattered])

@@ -98,6 +98,7 @@ def test_equals_the_formulas(variant: str, attention: str) -> None:
     model.set_attn_implementation(attention)
     with torch.no_grad():
         found = model(input_ids=IDS[None], output_hidden_states=True)
+        last = model(input_ids=IDS[None], logits_to_keep=2).logits
     states = plain_states(model, IDS)
     projected = states @ model.head_proj.weight.T
     if model.head_proj.bias is not None:
@@ -106,6 +107,7 @@ def test_equals_the_formulas(variant: str, attention: str) -> None:
     assert logits.std() > 1
     assert_close(found.hidden_states[-1][0], states)
     assert_close(found.logits[0], logits)
+    assert_close(last[0], logits[-2:])
     assert_close(model.get_output_embeddings()(states), logits)
 
 

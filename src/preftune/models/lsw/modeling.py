@@ -50,7 +50,7 @@ class LswPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, LswAttention) and self.config.n_registers:
             for register in (module.registers_k, module.registers_v):
-                pass
+                init.normal_(register, std=self.config.head_size**-0.5)
 
 
 class LswModel(LswPreTrainedModel):
