@@ -41,7 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of EfficientNet-lite0",
     )
     bench.add_argument("--threads", type=int, default=2, help="CPU threads of both sides (default 2)")
-    bench.add_argument("--only", default="*", help="dpo, sft, likelihood, memory, alignment, scores, features, or a glob of them")
+    bench.add_argument(
+        "--only",
+        default="*",
+        help="dpo, sft, likelihood, memory, alignment, scores, features, or a glob of them",
+    )
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 

@@ -81,9 +81,7 @@ rule generate_captions:
         gpu=GPU,
     params:
         code=code_digest("generate_captions"),
-        options=lambda wildcards: PLAN.caption_step(
-            "generate_captions", wildcards.run, int(wildcards.seed)
-        ).options(DEVICE),
+        options=options("generate_captions", "run", "seed"),
     message:
         "caption the test images with {wildcards.run}, seed {wildcards.seed}"
     shell:
@@ -101,9 +99,15 @@ rule evaluate_perplexity:
         + PLAN.encoder(wildcards.run),
         captions=CAPTIONING + "/data/captions",
         model=CAPTIONING + "/models/{run}/seed-{seed}",
+        texts=DPH + "/data/" + PLAN.config.context_peft.evaluation.text.dataset,
     output:
         scores=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.json",
         details=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.parquet",
+        validation=CAPTIONING + "/scores/{run}/seed-{seed}/validation.json",
+        validation_details=CAPTIONING
+        + "/scores/{run}/seed-{seed}/validation.parquet",
+        text=CAPTIONING + "/scores/{run}/seed-{seed}/text.json",
+        text_details=CAPTIONING + "/scores/{run}/seed-{seed}/text.parquet",
     log:
         "logs/evaluate_perplexity/{run}/seed-{seed}.log",
     benchmark:
@@ -116,15 +120,16 @@ rule evaluate_perplexity:
         gpu=GPU,
     params:
         code=code_digest("evaluate_perplexity"),
-        options=lambda wildcards: PLAN.caption_step(
-            "evaluate_perplexity", wildcards.run, int(wildcards.seed)
-        ).options(DEVICE),
+        options=options("evaluate_perplexity", "run", "seed"),
     message:
-        "caption perplexity of {wildcards.run}, seed {wildcards.seed}, with the image and with a blank one"
+        "perplexity of captions and of plain text of {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/evaluate_perplexity.py "
         "--base {input.base} --features {input.features} --captions {input.captions} "
-        "--model {input.model} --output {output.scores} --items {output.details} "
+        "--model {input.model} --texts {input.texts} "
+        "--output {output.scores} --items {output.details} "
+        "--validation {output.validation} --validation-items {output.validation_details} "
+        "--text {output.text} --text-items {output.text_details} "
         "{params.options} --threads {threads} --log {log}"
 
 

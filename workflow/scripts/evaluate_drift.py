@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from preftune.data.passages import read_passages
 from preftune.data.tasks.registry import find_tasks
 from preftune.data.templates import add_templates_option
 from preftune.evaluation.drift import answer_items, generation_items, summarise_drift, text_items
-from preftune.evaluation.heldout import read_answers, read_prompts, read_texts
+from preftune.evaluation.heldout import read_answers, read_prompts
 from preftune.files import write_json
 from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.preference.heads import PreferenceModel
@@ -56,8 +57,9 @@ def evaluate(step: Step) -> None:
         )
     # Everything is read before anything is computed, so that a bad row costs no time.
     answers = read_answers(model, tasks, arguments.datasets, settings.texts)
-    texts = read_texts(
-        model,
+    texts = read_passages(
+        model.tokenizer,
+        model.reader.context,
         settings.text_dataset,
         settings.text_split,
         arguments.datasets,

@@ -15,7 +15,7 @@ from preftune.captioning.io import check_features, load_captioner
 from preftune.files import write_jsonl
 from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.progress import track
-from preftune.settings.captioning import CaptionEvaluationSettings
+from preftune.settings.captioning import CaptionGenerationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -30,11 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON Lines of the captions")
     inputs = ("base", "features", "captions", "model")
     with Step.start(parser, argv, rule="generate_captions", inputs=inputs) as step:
-        settings = step.settings(CaptionEvaluationSettings)
+        settings = step.settings(CaptionGenerationSettings)
         arguments = step.arguments
         device = resolve_device(arguments.device)
         dtype = resolve_dtype(settings.dtype, device)
-        images = load_captioned_images(arguments.captions, arguments.features, settings.split, settings.limit)
+        images = load_captioned_images(arguments.captions, arguments.features, "test", settings.limit)
         captioner, tokenizer, schema = load_captioner(arguments.base, arguments.model, device, dtype)
         check_features(schema, images, arguments.features)
         ids: list[list[int]] = []

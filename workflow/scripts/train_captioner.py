@@ -11,12 +11,14 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 import torch
+from transformers import PreTrainedTokenizerBase
 from preftune.captioning.batch import tokenize_captions
-from preftune.captioning.captioner import build_captioner
+from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import count_parameters, save_captioner
 from preftune.captioning.objective import CaptionObjective
-from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.captioning.perplexity import caption_perplexity
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.models.language import load_language_model
 from preftune.processes import leads
 from preftune.settings.captioning import CaptioningSettings
@@ -24,7 +26,7 @@ from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
-from preftune.training.loop import Place, fit
+from preftune.training.loop import Place, Validation, fit
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,6 +44,7 @@ def train(step: Step) -> None:
     """Train and write the captioner."""
     arguments, settings = step.arguments, step.settings(CaptioningSettings)
     images = load_captioned_images(arguments.captions, arguments.features, "train")
+    images = images.part(settings.train_fraction, arguments.seed)
     with distributed.join(resolve_device(arguments.device)) as device:
         dtype = resolve_dtype(settings.dtype, device)
         # Weights that train are fp32: an update of 1e-4 of a weight is lost in bfloat16.
@@ -61,7 +64,7 @@ def train(step: Step) -> None:
         tokenized = [
             tokenize_captions(tokenizer, rows, settings.max_caption_tokens) for rows in images.captions
         ]
-        objective = CaptionObjective(captioner, images, [ids for ids, _ in tokenized], arguments.seed)
+        objective = CaptionObjective(captioner, images, [ids for ids, _ in tokenized], arguments.seed, settings.views)
         output = step.out()
         output.mkdir()
         place = Place(
@@ -72,7 +75,9 @@ def train(step: Step) -> None:
             "training",
             Checkpoints(*step.scratch(device.type, dtype)),
         )
-        facts = fit([{"params": captioner.trainable()}], objective, settings.training, place, step.warn)
+        validation = watch(step, captioner, tokenizer, place)
+        parameters = [{"params": captioner.trainable()}]
+        facts = fit(parameters, objective, settings.training, place, step.warn, validation)
         if leads():
             save_captioner(captioner, tokenizer, settings, images, output)
     step.note(
@@ -83,6 +88,26 @@ def train(step: Step) -> None:
         truncated=sum(cut for _, cut in tokenized),
         packed=captioner.reader.packs,
     )
+
+
+def watch(
+    step: Step, captioner: Captioner, tokenizer: PreTrainedTokenizerBase, place: Place
+) -> Validation | None:
+    """The validation perplexity by which the best weights are chosen, where the settings ask for it."""
+    arguments, settings = step.arguments, step.settings(CaptioningSettings)
+    if settings.validate_every is None:
+        return None
+    images = load_captioned_images(
+        arguments.captions, arguments.features, "validation", settings.validation_images
+    )
+
+    def measure() -> float:
+        with computing_in(place.device, place.compute):
+            return caption_perplexity(
+                captioner, tokenizer, images, settings.max_caption_tokens, settings.training.tokens_per_pass
+            )
+
+    return Validation(settings.validate_every, "validation_perplexity", measure)
 
 
 if __name__ == "__main__":

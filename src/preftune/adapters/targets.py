@@ -31,6 +31,9 @@ _LLAMA = Targets(
 TARGETS: dict[str, Targets] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "smollm3", "olmo2"), _LLAMA),
     "phi3": Targets(("qkv_proj", "o_proj"), ("qkv_proj",), ("gate_up_proj",), ("down_proj",)),
+    "lsw_transformer": Targets(
+        ("proj_q", "proj_k", "proj_v", "proj_o"), ("proj_k", "proj_v"), ("fc1",), ("fc2",)
+    ),
     "opt": Targets(("q_proj", "k_proj", "v_proj", "out_proj"), ("k_proj", "v_proj"), ("fc1",), ("fc2",)),
     "gpt_neox": Targets(
         ("query_key_value", "attention.dense"), ("query_key_value",), ("dense_h_to_4h",), ("dense_4h_to_h",)

@@ -19,6 +19,7 @@ class Task:
 
 CAPTION = Task("caption", "caption")
 QUESTION = Task("user", "assistant")
+TEXT = Task("assistant", "assistant")
 
 
 def tokenize_captions(

@@ -1,7 +1,8 @@
 """Captioned images with their features, read from the prepared folders."""
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,6 +46,17 @@ class CaptionedImages:
     def take(self, indices: Sequence[int], views: Sequence[int] | None = None) -> np.ndarray:
         """Features [len(indices), tokens, width] of one view of each image, in fp32; by default of the plain pictures."""
         return self.features.take([self.image_ids[index] for index in indices], views or [0] * len(indices))
+
+
+    def part(self, fraction: float, seed: int) -> "CaptionedImages":
+        """A part of the images, at least one, in the order of these; of one seed's parts the smaller lie in the larger."""
+        order = list(range(len(self)))
+        random.Random(f"images {seed}").shuffle(order)
+        chosen = sorted(order[: max(1, round(fraction * len(self)))])
+        lists = {
+            name: [getattr(self, name)[index] for index in chosen] for name in ("image_ids", "files", "captions")
+        }
+        return replace(self, **lists)
 
 
 def load_captioned_images(

@@ -1,5 +1,7 @@
 """Features of every view of every image by a frozen encoder: computed once and stored, or on the fly."""
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +114,12 @@ def store_features(source: OnlineFeatures, output: Path) -> tuple[int, ...]:
     Writes to the folder `output`: `features.npy` float16 `[rows, tokens, width]`, `index.parquet` (image_id, row, views:
     the views of an image are `views` consecutive rows from `row` on, the plain picture first; the blank image is -1 and
     last) and `encoder.json` (name, grid, width, image_size). With one view a row is an image. A picture that does not
-    decode or features that float16 cannot hold raise PreftuneError.
+    decode, features that float16 cannot hold and a disk without room for them raise PreftuneError.
     """
     output.mkdir(parents=True, exist_ok=True)
     pairs = [(image, view) for image, count in source.counts.items() for view in range(PLAIN, count)]
     shape = (len(pairs), *source.shape)
+    check_space(output, math.prod(shape) * 2)
     features = np.lib.format.open_memmap(output / "features.npy", mode="w+", dtype=np.float16, shape=shape)
     batch = source.settings.batch
     for start in track(range(0, len(pairs), batch), f"features, {source.encoder.name}", unit="step"):
@@ -124,7 +127,19 @@ def store_features(source: OnlineFeatures, output: Path) -> tuple[int, ...]:
         features[start : start + batch] = source.take(image_ids, views)
     features.flush()
     counts = list(source.counts.values())
-    index = pd.DataFrame({"image_id": list(source.counts), "row": np.cumsum([0, *counts[:-1]]), "views": counts})
+    index = pd.DataFrame(
+        {"image_id": list(source.counts), "row": np.cumsum([0, *counts[:-1]]), "views": counts}
+    )
     index.to_parquet(output / "index.parquet", index=False)
     write_json(output / "encoder.json", describe_encoder(source.encoder))
     return shape
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise PreftuneError where `needed` bytes do not fit: a mapped file would only end in a bus error."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise PreftuneError(
+            f"The features need {needed / 1e9:,.0f} GB, but {free / 1e9:,.0f} GB are left on the disk that holds "
+            f"{folder.parent}: free some space, or set features.views to fewer."
+        )

@@ -26,6 +26,7 @@ class CaptionObjective:
 
     Args:
         captions: token ids, without EOS, of every caption of every image.
+        views: how many of an image's views are drawn from; None: all.
         seed: with the step and the image it determines which caption and which view are drawn.
     """
 
@@ -35,11 +36,13 @@ class CaptionObjective:
         images: CaptionedImages,
         captions: Sequence[Sequence[list[int]]],
         seed: int,
+        views: int | None = None,
     ) -> None:
         self.captioner = captioner
         self.images = images
         self.captions = captions
         self.seed = seed
+        self.views = views
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,10 +50,14 @@ class CaptionObjective:
     def draw(self, index: int, step: int) -> CaptionedImage:
         """The image with one of its captions, in one of its views."""
         choose = random.Random(f"{self.seed} {step} {index}")
-        caption, view = choose.choice(self.captions[index]), choose.randrange(self.images.views(index))
+        caption, view = choose.choice(self.captions[index]), choose.randrange(self._views(index))
         name = str(self.images.image_ids[index])
         tree = image_tree(name, self.captioner.bos, self.captioner.eos, self.images.tokens, [caption])
         return CaptionedImage(tree, index, view)
+
+    def _views(self, index: int) -> int:
+        stored = self.images.views(index)
+        return stored if self.views is None else min(self.views, stored)
 
     def units(self, example: CaptionedImage) -> int:
         """Caption tokens with EOS."""
@@ -64,5 +71,7 @@ class CaptionObjective:
         """This micro-batch's part of the mean, and its number of caption tokens."""
         taken = self.images.take([one.image for one in examples], [one.view for one in examples])
         device = next(self.captioner.parameters()).device
-        nll, _ = self.captioner.nll([example.tree for example in examples], torch.from_numpy(taken).to(device))
+        nll, _ = self.captioner.nll(
+            [example.tree for example in examples], torch.from_numpy(taken).to(device)
+        )
         return nll.sum() / units, {"tokens": len(nll)}

@@ -17,6 +17,41 @@ from preftune.training.trees import Tree
 
 
 @torch.no_grad()
+def caption_perplexity(
+    captioner: Captioner,
+    tokenizer: PreTrainedTokenizerBase,
+    images: CaptionedImages,
+    max_tokens: int,
+    tokens_per_pass: int | None = None,
+) -> float:
+    """exp(all nats / all tokens, EOS included) over every reference caption; the captioner's mode returns."""
+    training = captioner.training
+    captioner.eval()
+    trees = _trees(captioner, tokenizer, images, max_tokens)[0]
+    device = next(captioner.parameters()).device
+    passes = captioner.reader.split(trees, tokens_per_pass or TOKENS_PER_PASS[device.type])
+    total = tokens = 0.0
+    for group in passes:
+        features = torch.from_numpy(images.take(group)).to(device)
+        nll, _ = captioner.nll([trees[i] for i in group], features)
+        total, tokens = total + float(nll.double().sum()), tokens + len(nll)
+    captioner.train(training)
+    return math.exp(total / tokens)
+
+
+def _trees(
+    captioner: Captioner, tokenizer: PreTrainedTokenizerBase, images: CaptionedImages, max_tokens: int
+) -> tuple[list[Tree], int]:
+    """A tree an image with all its captions, and how many captions were cut."""
+    tokenized = [tokenize_captions(tokenizer, captions, max_tokens) for captions in images.captions]
+    trees = [
+        image_tree(str(image), captioner.bos, captioner.eos, images.tokens, ids)
+        for image, (ids, _) in zip(images.image_ids, tokenized, strict=True)
+    ]
+    return trees, sum(cut for _, cut in tokenized)
+
+
+@torch.no_grad()
 def score_captions(
     captioner: Captioner,
     tokenizer: PreTrainedTokenizerBase,
@@ -31,11 +66,7 @@ def score_captions(
     of a pass are also the branches of one tree of the blank (grey) image, so that it too is read once a pass.
     """
     captioner.eval()
-    tokenized = [tokenize_captions(tokenizer, captions, max_tokens) for captions in images.captions]
-    trees = [
-        image_tree(str(image), captioner.bos, captioner.eos, images.tokens, ids)
-        for image, (ids, _) in zip(images.image_ids, tokenized, strict=True)
-    ]
+    trees, truncated = _trees(captioner, tokenizer, images, max_tokens)
     device = next(captioner.parameters()).device
     # Half of a pass: a caption is read twice, after its image and after the blank one.
     passes = captioner.reader.split(trees, (tokens_per_pass or TOKENS_PER_PASS[device.type]) // 2)
@@ -44,7 +75,7 @@ def score_captions(
         nll, nll_blank = _score(captioner, [trees[i] for i in group], images.take(group), images.blank)
         places = [(i, number) for i in group for number in range(len(trees[i].branches))]
         for (i, number), full, without in zip(places, nll, nll_blank, strict=True):
-            caption = tokenized[i][0][number]
+            caption = trees[i].branches[number][:-1]
             rows[i, number] = {
                 "image_id": images.image_ids[i],
                 "caption_index": number,
@@ -53,7 +84,7 @@ def score_captions(
                 "nll": full,
                 "nll_blank": without,
             }
-    return [rows[place] for place in sorted(rows)], sum(cut for _, cut in tokenized)
+    return [rows[place] for place in sorted(rows)], truncated
 
 
 def _score(

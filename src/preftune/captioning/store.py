@@ -72,9 +72,7 @@ def open_features(folder: Path) -> StoredFeatures:
             "the features again."
         )
     columns = (index[name].tolist() for name in ("image_id", "row", "views"))
-    return StoredFeatures(
-        values, {image: (row, views) for image, row, views in zip(*columns, strict=True)}
-    )
+    return StoredFeatures(values, {image: (row, views) for image, row, views in zip(*columns, strict=True)})
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

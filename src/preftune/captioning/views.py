@@ -14,7 +14,9 @@ from preftune.settings.captioning import FeatureSettings
 PLAIN = 0
 
 
-def make_view(picture: Image.Image, settings: FeatureSettings, seed: int, image_id: int, view: int) -> Image.Image:
+def make_view(
+    picture: Image.Image, settings: FeatureSettings, seed: int, image_id: int, view: int
+) -> Image.Image:
     """Return view `view` of an RGB picture: the picture itself for 0, else one of the same proportions."""
     if view == PLAIN:
         return picture

@@ -45,7 +45,17 @@ def run_bench(model: Path, encoder: Path, threads: int, only: str) -> None:
 
 
 def _run_alone(case: str, model: Path, encoder: Path, threads: int) -> None:
-    words = ["bench", "--model", str(model), "--encoder", str(encoder), "--threads", str(threads), "--only", case]
+    words = [
+        "bench",
+        "--model",
+        str(model),
+        "--encoder",
+        str(encoder),
+        "--threads",
+        str(threads),
+        "--only",
+        case,
+    ]
     done = subprocess.run([sys.executable, "-W", "ignore", "-m", "preftune", *words], check=False)
     if done.returncode:
         raise PreftuneError(f"the benchmark {case} failed (see above); the rows of those before it are kept.")

@@ -8,7 +8,6 @@ from preftune.settings.adapters import AdapterSettings
 from preftune.settings.base import TOKENS_PER_PASS, Precision, Settings
 from preftune.settings.training import TrainingSettings
 
-
 Split = Literal["train", "validation", "test"]
 
 
@@ -21,7 +20,8 @@ class CaptionDataSettings(Settings):
 
     splits: dict[Split, str]
     karpathy: str | None = Field(
-        default=None, description="Karpathy's dataset_coco.json, relative to the raw folder or its folder coco"
+        default=None,
+        description="Karpathy's dataset_coco.json, relative to the raw folder or its folder coco",
     )
     expected: dict[Split, int] = Field(
         default_factory=dict, description="images of a split before its limit; another number is an error"
@@ -63,19 +63,47 @@ class CaptioningSettings(Settings):
     training: TrainingSettings
     max_caption_tokens: int = Field(default=63, ge=1)
     connector: Literal["linear", "mlp"] = "linear"
+    train_fraction: float = Field(
+        default=1.0, gt=0, le=1, description="part of the training images, drawn by the seed, smaller parts in larger ones"
+    )
+    views: int | None = Field(
+        default=None, ge=1, description="views of an image that are drawn from (null: all that are stored)"
+    )
+    validate_every: int | None = Field(
+        default=None, ge=1,
+        description="steps between two measurements of the validation perplexity, whose best weights are kept (null: the last "
+        "weights are)",
+    )
+    validation_images: int | None = Field(default=None, ge=1, description="null: all")
     connector_dropout: float = Field(default=0.1, ge=0, lt=1)
     dtype: Precision = "auto"
 
 
-class CaptionEvaluationSettings(Settings):
-    """Perplexity and greedy captions of one trained captioner."""
+class PassageSettings(Settings):
+    """Plain text on which the language model is read before and after the training."""
 
-    split: Literal["validation", "test"] = "test"
-    limit: int | None = Field(description="images (null: the whole split)")
+    dataset: str = Field(description="prepared data set of passages (column article)")
+    split: str = "test"
+    passages: int = Field(ge=1)
+    tokens: int = Field(default=256, ge=8, description="tokens of a passage that are read at most")
+
+
+class CaptionScoreSettings(Settings):
+    """Perplexity of one trained captioner: of captions on the validation and the test split, and of plain text."""
+
+    limit: int | None = Field(description="images of a split (null: all)")
+    text: PassageSettings
+    tokens_per_pass: int | None = TOKENS_PER_PASS
+    dtype: Precision = "auto"
+
+
+class CaptionGenerationSettings(Settings):
+    """Captions of the test images by one trained captioner."""
+
+    limit: int | None = Field(description="images (null: all)")
     max_new_tokens: int = Field(ge=1)
     beams: int = Field(default=1, ge=1, description="1: greedy")
     batch: int = Field(ge=1, description="images captioned at once")
-    tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"
 
 

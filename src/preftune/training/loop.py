@@ -51,12 +51,28 @@ class Place:
     checkpoints: Checkpoints | None = None
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What is measured during a training, so that the weights with the least of it are kept instead of the last.
+
+    Attributes:
+        every: steps between two measurements; the last step is always measured.
+        name: of the measured quantity in the metrics.
+        measure: computes it from the weights as they are; it must draw nothing at random.
+    """
+
+    every: int
+    name: str
+    measure: Callable[[], float]
+
+
 def fit(
     groups: list[dict[str, Any]],
     objective: Objective[Any],
     settings: TrainingSettings,
     place: Place,
     warn: Callable[[str], None] = print,
+    validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Minimise an objective over parameter groups (`params`, and optionally `lr`, `decay`, `decay_to`).
 
@@ -65,7 +81,7 @@ def fit(
 
     Returns:
         Facts for the record: steps, examples, tokens, first_loss, last_loss, training_seconds, tokens_per_second,
-        tokens_per_pass, skipped_steps, attempts, processes.
+        tokens_per_pass, skipped_steps, attempts, processes; with `validation` best_step and best_<name>.
 
     Raises:
         InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
@@ -73,7 +89,7 @@ def fit(
     """
     checkpoints = place.checkpoints if leads() else None
     with checkpoints.hold() if checkpoints is not None else nullcontext():
-        return Training(groups, objective, settings, place, warn).run()
+        return Training(groups, objective, settings, place, warn, validation).run()
 
 
 class Training:
@@ -86,13 +102,16 @@ class Training:
         settings: TrainingSettings,
         place: Place,
         warn: Callable[[str], None],
+        validation: Validation | None = None,
     ) -> None:
         self.objective, self.settings, self.place, self.warn = objective, settings, place, warn
+        self.validation = validation
         self.optimizer, self.decay = make_optimizer(groups, settings)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self.order = epoch_order(len(objective), settings.batch, settings.steps, place.seed)
         self.budget = settings.tokens_per_pass or TOKENS_PER_PASS[place.device.type]
+        self.best: dict[str, Any] | None = None
         self.done, self.started, self.saved = 0, time.monotonic(), time.monotonic()
         self.facts: dict[str, Any] = {"tokens": 0, "skipped_steps": 0, "attempts": []}
 
@@ -114,6 +133,7 @@ class Training:
                         raise self._interrupted(request)
         finally:
             log.close()
+        self._take_best()
         return self._result()
 
     def _step(self, step: int, log: MetricsLog, request: StopRequest) -> tuple[bool, bool]:
@@ -137,7 +157,7 @@ class Training:
         seconds = time.monotonic() - start
         row = {"step": step, "loss": loss, "learning_rate": self.settings.learning_rate * rate}
         log.write(
-            row | {"gradient_norm": norm} | totals,
+            row | {"gradient_norm": norm} | totals | self._validate(step),
             {"seconds": seconds, "tokens_per_second": tokens / seconds},
         )
         return agreed
@@ -219,6 +239,29 @@ class Training:
             return norm
         return math.nan
 
+    def _validate(self, step: int) -> dict[str, float]:
+        """What is measured after this step, if anything; the weights are kept where it is the least so far."""
+        check = self.validation
+        if check is None or (step % check.every and step != self.settings.steps):
+            return {}
+        value = check.measure()
+        if math.isfinite(value) and (self.best is None or value < self.best["value"]):
+            kept = [parameter.detach().cpu().clone() for parameter in self.parameters]
+            self.best = {"step": step, "value": value, "parameters": kept}
+        return {check.name: value}
+
+    def _take_best(self) -> None:
+        if self.validation is None:
+            return
+        if self.best is None:
+            raise PreftuneError(
+                f"{self.validation.name} was never a finite number: lower learning_rate, or look at the validation rows."
+            )
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, self.best["parameters"], strict=True):
+                parameter.copy_(value)
+        self.facts |= {"best_step": self.best["step"], f"best_{self.validation.name}": self.best["value"]}
+
     def _skip(self, step: int, loss: float, names: list[str], log: MetricsLog) -> None:
         self.facts["skipped_steps"] += 1
         bad, limit = self.facts["skipped_steps"], self.settings.nonfinite_limit
@@ -242,6 +285,7 @@ class Training:
                 "starts": self.decay.starts,
                 "budget": self.budget,
                 "facts": self.facts,
+                "best": self.best,
                 "metrics": log.text,
             }
             self.place.checkpoints.save(self.done, state)
@@ -263,7 +307,7 @@ class Training:
                 parameter.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.decay.starts = state["starts"]
-        self.budget, self.facts = state["budget"], state["facts"]
+        self.budget, self.facts, self.best = state["budget"], state["facts"], state["best"]
         say(f"{self.place.name} continues after step {self.done} of {self.settings.steps}")
         return str(state["metrics"])
 

@@ -14,7 +14,8 @@ from preftune.settings.best_of import BestOfSettings
 from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
-    CaptionEvaluationSettings,
+    CaptionGenerationSettings,
+    CaptionScoreSettings,
     CaptioningSettings,
     FeatureSettings,
 )
@@ -97,7 +98,8 @@ class ContextPeftSection(Settings):
     captions: CaptionDataSettings
     features: FeatureSettings
     captioning: CaptioningSection
-    evaluation: CaptionEvaluationSettings
+    evaluation: CaptionScoreSettings
+    generation: CaptionGenerationSettings
     attention: AttentionSection
 
 

@@ -53,9 +53,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
             if run.paper == "dph":
                 yield f"{folder}/scores/{place}/run.json", plan.evaluate_tasks(run.name, seed)
             else:
-                for rule, path in (("generate_captions", f"captions/{place}.jsonl"),
-                                   ("evaluate_perplexity", f"scores/{place}/perplexity.json")):  # fmt: skip
-                    yield f"{folder}/{path}", plan.caption_step(rule, run.name, seed)
+                yield f"{folder}/captions/{place}.jsonl", plan.generate_captions(run.name, seed)
+                yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_perplexity(run.name, seed)
                 yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
     for paper, tables in TABLES.items():
         yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)

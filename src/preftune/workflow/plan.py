@@ -38,7 +38,7 @@ class Plan(LanguageJobs, CaptioningJobs):
                     jobs.append(self.evaluate_tasks(run.name, seed))
                 else:
                     jobs += [
-                        self.caption_step("evaluate_perplexity", run.name, seed),
+                        self.evaluate_perplexity(run.name, seed),
                         self.evaluate_captions(run.name, seed),
                     ]
         return tuple(jobs)

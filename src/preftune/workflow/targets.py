@@ -18,6 +18,7 @@ PAPER_TABLES = tuple(
     table for tables in cells.TABLES.values() for table in tables if table not in ALIGNMENT_TABLES
 )
 FIGURES = {paper: tuple(figures) for paper, figures in catalogue.FIGURES.items()}
+CAPTION_SCORES = ("perplexity", "validation", "text", "captions")
 TABLE_KINDS = ("csv", "md", "tex", "audit.json")
 
 
@@ -54,12 +55,12 @@ class Targets:
                 for kind in ("json", "parquet")
             ]
         else:
-            names = [f"{name}.{kind}" for name in ("perplexity", "captions") for kind in ("json", "parquet")]
+            names = [f"{name}.{kind}" for name in CAPTION_SCORES for kind in ("json", "parquet")]
         return [f"{folder}/{name}" for folder in folders for name in names]
 
     def scores(self, paper: str) -> list[str]:
         """What stands for the scores of every run of a paper: one record a folder (dph), one file a record."""
-        names = ("run.json",) if paper == "dph" else ("perplexity.json", "captions.json")
+        names = ("run.json",) if paper == "dph" else tuple(f"{name}.json" for name in CAPTION_SCORES)
         folders = [
             f"{self.results}/{paper}/scores/{run.name}/seed-{seed}"
             for run in self.plan.runs(paper)

@@ -1,5 +1,6 @@
 """Features of every view: what is stored, that encoding on the fly gives the same, and which view a step reads."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,7 +51,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path
     return pd.DataFrame(table), folder
 
 
-def source(encoder: EfficientNetLite, images: tuple[pd.DataFrame, Path], seed: int = 0, **settings: float) -> OnlineFeatures:
+def source(
+    encoder: EfficientNetLite, images: tuple[pd.DataFrame, Path], seed: int = 0, **settings: float
+) -> OnlineFeatures:
     return list_images(encoder, *images, FeatureSettings(**{"batch": 3, **settings}), seed, CPU)  # type: ignore[arg-type]
 
 
@@ -61,7 +64,11 @@ def test_one_view_is_one_row_an_image_without_change(
     values = np.load(tmp_path / "features.npy")
     assert values.dtype == np.float16
     index = pd.read_parquet(tmp_path / "index.parquet")
-    assert index.to_dict("list") == {"image_id": [10, 11, 12, 13, -1], "row": [0, 1, 2, 3, 4], "views": [1] * 5}
+    assert index.to_dict("list") == {
+        "image_id": [10, 11, 12, 13, -1],
+        "row": [0, 1, 2, 3, 4],
+        "views": [1] * 5,
+    }
     inputs = torch.stack([encoder.preprocess(Image.open(images[1] / f"{number}.png")) for number in range(3)])
     assert np.array_equal(values[:3], encoder.encode(inputs).half().numpy())
 
@@ -184,6 +191,19 @@ def test_features_beyond_float16_are_refused(
 
     with pytest.raises(PreftuneError, match=r"1\.png, view 0, exceed float16: take another encoder"):
         store_features(source(Loud(), images), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_disk_without_room_is_refused_before_encoding(
+    encoder: EfficientNetLite,
+    images: tuple[pd.DataFrame, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_250_000))
+    with pytest.raises(PreftuneError, match=r"need 0 GB, but 0 GB are left .* fewer"):
+        store_features(source(encoder, images, views=3), tmp_path)  # 11 x 49 x 1280 x 2 bytes = 1.38 MB
+    assert not (tmp_path / "features.npy").exists()
+    assert store_features(source(encoder, images), tmp_path) == (5, 49, 1280)  # 0.63 MB
 
 
 def test_reading_is_measured_against_encoding(encoder: EfficientNetLite, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def test_splits_pictures_and_captions(below: str, tmp_path: Path) -> None:
 
 
 def test_train_may_do_without_restval_and_limits_cut_after_the_count(tmp_path: Path) -> None:
-    chosen = settings(splits=SPLITS | {"train": "train"}, expected={"train": 3, "test": 2}, limit={"train": 2})
+    chosen = settings(
+        splits=SPLITS | {"train": "train"}, expected={"train": 3, "test": 2}, limit={"train": 2}
+    )
     tables = read_captioned_images(write(tmp_path), chosen, seed=0)
     train = [row["image_id"] for row in tables.images if row["split"] == "train"]
     assert len(train) == 2 and set(train) < {9, 25, 30}
@@ -90,13 +92,17 @@ def test_another_count_names_the_split(tmp_path: Path) -> None:
 
 
 def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
-    refuse(write(tmp_path), "Image 42", "splits train and validation", splits=SPLITS | {"validation": "restval"})
+    refuse(
+        write(tmp_path), "Image 42", "splits train and validation", splits=SPLITS | {"validation": "restval"}
+    )
     write(tmp_path, lambda images: images.append(record(9, "train2014", "test")))
     refuse(tmp_path, "row 8: image 9 is given twice, in train and in test")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    refuse(tmp_path, f"Neither {tmp_path} nor {tmp_path / 'coco'} holds 'dataset_coco.json'", "check data_root")
+    refuse(
+        tmp_path, f"Neither {tmp_path} nor {tmp_path / 'coco'} holds 'dataset_coco.json'", "check data_root"
+    )
     write(tmp_path, lambda images: images[1]["sentences"][1].update(raw=" \n"))
     refuse(tmp_path, "row 2", "COCO_train2014_000000000025.jpg", "empty caption", "remove it")
     write(tmp_path, lambda images: images[2].update(sentences=[]))
@@ -105,7 +111,11 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     refuse(tmp_path, "dataset_coco.json, images, row 1 has no cocoid", "fetch the file")
     write(tmp_path, lambda images: images.clear())
     refuse(tmp_path, "holds no images of Karpathy's layout")
-    refuse(write(tmp_path), "has no split validation (it has restval, test, train, val)", splits={"test": "validation"})
+    refuse(
+        write(tmp_path),
+        "has no split validation (it has restval, test, train, val)",
+        splits={"test": "validation"},
+    )
     (tmp_path / "val2014" / "COCO_val2014_000000000073.jpg").unlink()
     refuse(tmp_path, "COCO_val2014_000000000073.jpg does not exist")
     (tmp_path / "dataset_coco.json").write_text('{"images": [')

@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModelForCausalLM
 
 from preftune.data.chat import encode_prompt
+from preftune.data.passages import read_passages
 from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.drift import (
@@ -24,7 +25,7 @@ from preftune.evaluation.drift import (
     summarise_drift,
     text_items,
 )
-from preftune.evaluation.heldout import read_answers, read_prompts, read_texts
+from preftune.evaluation.heldout import read_answers, read_prompts
 from preftune.files import read_json
 from preftune.preference.frozen import copy_policy
 from preftune.preference.generation import generate
@@ -206,7 +207,7 @@ def test_held_out_items(base: Path, datasets: list[Path]) -> None:
     ]
     decoded = [model.tokenizer.decode(list(tree.branches[0])) for tree in answers]
     assert decoded == ["A. red<|im_end|>", "yes<|im_end|>", "B. blue<|im_end|>", "A. red<|im_end|>"]
-    texts = read_texts(model, "race-middle", "test", datasets, 5, tokens=20)
+    texts = read_passages(model.tokenizer, model.reader.context, "race-middle", "test", datasets, 5, 20)
     assert [(tree.name, tree.tokens) for tree in texts if tree.tokens == 20] == [
         ("test-0", 20),
         ("test-12", 20),
@@ -232,7 +233,7 @@ def test_held_out_items(base: Path, datasets: list[Path]) -> None:
 )
 def test_a_missing_text_is_said(base: Path, datasets: list[Path], dataset: str, sentence: str) -> None:
     with pytest.raises(PreftuneError, match=sentence):
-        read_texts(make_model(base, head=False), dataset, "test", datasets, 2, tokens=8)
+        read_passages(make_model(base, head=False).tokenizer, 512, dataset, "test", datasets, 2, 8)
 
 
 def test_no_room_for_any_item_is_said(base: Path, datasets: list[Path]) -> None:

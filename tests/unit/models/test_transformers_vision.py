@@ -18,8 +18,21 @@ from tests.tiny import tiny_language_model
 
 VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 MLP = {**VIT, "intermediate_size": 64}
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50000}
-SWIN = {"image_size": 64, "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 4], "window_size": 4}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 50000,
+}
+SWIN = {
+    "image_size": 64,
+    "patch_size": 4,
+    "embed_dim": 8,
+    "depths": [1, 1, 1],
+    "num_heads": [1, 2, 4],
+    "window_size": 4,
+}
 NOISY = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
 
 # class, its config, tokens before the patches, side of the grid, which hidden state is read
@@ -63,7 +76,9 @@ def test_features_are_the_models_own_patch_states(family: str, tmp_path: Path) -
         output = tower(pixel_values=batch, output_hidden_states=True)
     states = output.hidden_states[state] if state == -2 else output.last_hidden_state
     if states.dim() == 4:
-        states = torch.stack([states[:, :, row, column] for row in range(side) for column in range(side)], dim=1)
+        states = torch.stack(
+            [states[:, :, row, column] for row in range(side) for column in range(side)], dim=1
+        )
     features = encoder.encode(batch)
     assert features.shape == (2, side * side, 32)
     assert torch.equal(features, states[:, first:])
@@ -148,7 +163,9 @@ def test_models_without_a_square_grid_are_refused(tmp_path: Path) -> None:
     values = {**MLP, "image_size": [32, 32], "num_detection_tokens": 3}
     transformers.YolosModel(transformers.YolosConfig(**values)).save_pretrained(tmp_path / "yolos")
     refuse(tmp_path / "yolos", "gives 20 image tokens", "use another encoder")
-    transformers.ViTModel(transformers.ViTConfig(**{**MLP, "image_size": [32, 64]})).save_pretrained(tmp_path / "wide")
+    transformers.ViTModel(transformers.ViTConfig(**{**MLP, "image_size": [32, 64]})).save_pretrained(
+        tmp_path / "wide"
+    )
     refuse(tmp_path / "wide", "no square image_size", "[32, 64]")
     tiny_language_model(tmp_path / "language")
     refuse(tmp_path / "language", "no square image_size", "found None")
@@ -161,7 +178,9 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     tensors = load_file(weights)
     name = next(name for name in tensors if "layernorm" in name)
-    save_file({key: value for key, value in tensors.items() if key != name}, weights, metadata={"format": "pt"})
+    save_file(
+        {key: value for key, value in tensors.items() if key != name}, weights, metadata={"format": "pt"}
+    )
     refuse(tmp_path, "the checkpoint lacks", name.split(".", maxsplit=2)[-1], "fetch it again")
     weights.write_bytes(b"truncated")
     refuse(tmp_path, "is not a transformers vision model", "fetch it again")

@@ -62,7 +62,9 @@ class TransformersEncoder(FrozenModule):
         """States of all tokens `[batch, tokens, width]`."""
         output = self.model(pixel_values=batch, output_hidden_states=self.penultimate)
         states: Tensor = output.hidden_states[-2] if self.penultimate else output.last_hidden_state
-        return states.flatten(2).transpose(1, 2) if states.dim() == 4 else states  # [batch, width, rows, columns]
+        return (
+            states.flatten(2).transpose(1, 2) if states.dim() == 4 else states
+        )  # [batch, width, rows, columns]
 
 
 def vision_config(config: PretrainedConfig) -> PretrainedConfig:
@@ -95,12 +97,13 @@ def load_vision_model(folder: Path) -> tuple[PretrainedConfig, nn.Module]:
 def find_image_size(folder: Path, config: PretrainedConfig) -> int:
     """Return the pixels of a side; a config without a size, or with that of a rectangle, raises PreftuneError."""
     size = getattr(config, "image_size", None)
-    sides = set(size) if isinstance(size, list | tuple) else {size}
-    if len(sides) != 1 or not all(isinstance(side, int) for side in sides):
+    sides = list(size) if isinstance(size, list | tuple) else [size]
+    side = sides[0] if len(set(sides)) == 1 else None
+    if not isinstance(side, int):
         raise PreftuneError(
             f"{folder / 'config.json'} names no square image_size (found {size}): use a vision model of square images."
         )
-    return int(sides.pop())
+    return side
 
 
 def find_side(folder: Path, config: PretrainedConfig, image_size: int, tokens: int) -> int:
