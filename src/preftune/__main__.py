@@ -46,6 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
         default="*",
         help="dpo, sft, likelihood, memory, alignment, scores, features, or a glob of them",
     )
+    caption = commands.add_parser("caption", help="captions of image files by a trained captioner")
+    caption.add_argument("model", type=Path, help="folder of the captioner, .../models/<run>/seed-<seed>")
+    caption.add_argument("images", type=Path, nargs="+", help="image files")
+    caption.add_argument("--beams", type=int, default=1, help="beams of the search (default 1: greedy)")
+    caption.add_argument("--max-new-tokens", type=int, default=30, help="tokens of a caption at most (default 30)")
+    caption.add_argument("--base", type=Path, help="folder of its language model (default: as its run.json says)")
+    caption.add_argument("--encoder", type=Path, help="folder of its encoder (default: as its run.json says)")
+    caption.add_argument("--output", type=Path, help="JSON Lines to write (default: print file<TAB>caption)")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 
@@ -70,6 +78,16 @@ def main(words: list[str]) -> int:
             from preftune.commands.bench import run_bench
 
             run_bench(arguments.model, arguments.encoder, arguments.threads, arguments.only)
+        elif arguments.command == "caption":
+            from preftune.commands.caption import CaptionOptions, caption_images
+
+            options = CaptionOptions(
+                arguments.beams, arguments.max_new_tokens, arguments.base, arguments.encoder
+            )
+            found = caption_images(arguments.model, arguments.images, options, arguments.output)
+            if arguments.output is None:
+                for path, text in zip(arguments.images, found, strict=True):
+                    print(f"{path}\t{text}")
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks
 

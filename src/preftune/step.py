@@ -136,7 +136,7 @@ class Step:
         return self._scratch, key
 
     def note(self, **facts: Any) -> None:
-        """Facts for the record: steps, tokens, dtype, counts of truncated or dropped rows, ..."""
+        """Facts for the record: steps, tokens, dtype, counts of truncated or dropped rows, ...; energy has its own place."""
         self._facts.update(facts)
 
     def warn(self, sentence: str) -> None:
@@ -226,7 +226,7 @@ class Step:
                 "cpu_seconds": round(time.process_time() - self._cpu, 3),
             },
             "peak_memory_bytes": record.peak_memory_bytes(),
-            "energy": {"watt_hours": None, "method": "unavailable"},
+            "energy": self._facts.pop("energy", {"watt_hours": None, "method": "unavailable"}),
             "failed_attempts": self._attempts(),
             "facts": self._facts,
             "warnings": self._warnings,

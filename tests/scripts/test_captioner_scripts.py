@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import train_captioner
+from datasets import Dataset, DatasetDict
 
 from preftune.files import read_json, read_jsonl
 from tests.tiny import tiny_language_model
 from tests.unit.captioning.captioner_helpers import write_data
 
 TRAINING = {"steps": 4, "batch": 5, "learning_rate": 0.01, "optimizer": "adam"}
-EVALUATION = json.dumps({"limit": 3, "max_new_tokens": 5, "batch": 2})
+GENERATION = json.dumps({"limit": 3, "max_new_tokens": 5, "batch": 2})
+SCORES = {"limit": 3, "text": {"dataset": "passages", "passages": 2, "tokens": 12}}
+TEXTS = ["the red cup is on the table", "a", "one blue circle and the green cup"]
 
 
 @pytest.fixture
@@ -24,14 +27,15 @@ def data(tmp_path: Path) -> list[str]:
     """The arguments that all scripts share."""
     tiny_language_model(tmp_path / "base")
     captions, features = write_data(tmp_path / "data")
+    rows = Dataset.from_dict({"article": TEXTS})
+    DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "passages"))
     return ["--base", str(tmp_path / "base"), "--features", str(features), "--captions", str(captions)]
 
 
-def train(data: list[str], output: Path, kind: str) -> list[str]:
+def train(data: list[str], output: Path, kind: str, **more: object) -> list[str]:
     """Train a run; returns the arguments of its evaluations."""
-    settings = json.dumps(
-        {"adapter": {"kind": kind, "rank": 2}, "training": TRAINING, "max_caption_tokens": 9}
-    )
+    adapter = {"kind": kind, "rank": 2, "context": "image"}
+    settings = json.dumps({"adapter": adapter, "training": TRAINING, "max_caption_tokens": 9} | more)
     train_captioner.main([*data, "--output", str(output), "--settings", settings])
     return [*data, "--model", str(output), "--device", "cpu"]
 
@@ -44,18 +48,20 @@ def test_train_and_evaluate(kind: str, data: list[str], tmp_path: Path) -> None:
     assert run["facts"]["parameters"]["connector"] == 6 * 32 + 32
     assert run["facts"]["images"] == 12 and run["facts"]["truncated"] == 0
 
-    scores = tmp_path / "scores" / "perplexity.json"
-    items = scores.with_suffix(".parquet")
-    evaluate_perplexity.main(
-        [*model, "--output", str(scores), "--items", str(items), "--settings", EVALUATION]
-    )
-    total, table = read_json(scores), pd.read_parquet(items)
+    scores = tmp_path / "scores"
+    evaluate(model, scores)
+    total, table = read_json(scores / "perplexity.json"), pd.read_parquet(scores / "perplexity.parquet")
     assert (total["split"], total["n_images"], total["n_captions"], len(table)) == ("test", 3, 6, 6)
     assert total["perplexity"] == pytest.approx(np.exp(table["nll"].sum() / table["tokens"].sum()))
     assert total["trainable_parameters"] == run["facts"]["parameters"]["trainable"]
+    assert read_json(scores / "validation.json")["split"] == "validation"
+    text, passages = read_json(scores / "text.json"), pd.read_parquet(scores / "text.parquet")
+    assert text["n_passages"] == len(passages) == 2
+    wanted = np.exp(passages["nll"].sum() / passages["tokens"].sum())
+    assert text["text_perplexity"] == pytest.approx(wanted)
 
     captions = tmp_path / "captions.jsonl"
-    generate_captions.main([*model, "--output", str(captions), "--settings", EVALUATION])
+    generate_captions.main([*model, "--output", str(captions), "--settings", GENERATION])
     rows = read_jsonl(captions)
     assert [row["image_id"] for row in rows] == [116, 117, 118]
     assert rows[1]["references"] == ["a green circle", "one green circle"]
@@ -69,11 +75,50 @@ def test_train_and_evaluate(kind: str, data: list[str], tmp_path: Path) -> None:
     assert "".join(found["tokens"][0][: found["lengths"][0]]) == "a red circle"
 
 
+def evaluate(model: list[str], scores: Path, limit: int | None = 3) -> None:
+    """Score a trained run into a folder."""
+    words = []
+    for option, name in (("output", "perplexity"), ("validation", "validation"), ("text", "text")):
+        items = "items" if option == "output" else f"{option}-items"
+        words += [f"--{option}", str(scores / f"{name}.json"), f"--{items}", str(scores / f"{name}.parquet")]
+    texts = ["--texts", str(Path(model[1]).parent / "passages")]
+    evaluate_perplexity.main([*model, *texts, *words, "--settings", json.dumps(SCORES | {"limit": limit})])
+
+
+def test_p_lora_forgets_nothing(data: list[str], tmp_path: Path) -> None:
+    """Plain text holds no image token: bit for bit what the frozen model says; full fine-tuning changes it."""
+    text = {}
+    for kind in ("none", "lora", "full"):
+        evaluate(train(data, tmp_path / kind, kind), tmp_path / "scores" / kind)
+        text[kind] = read_json(tmp_path / "scores" / kind / "text.json")["text_perplexity"]
+    assert text["lora"] == text["none"] != text["full"]
+
+
 def test_training_is_reproducible(data: list[str], tmp_path: Path) -> None:
     for name in ("first", "second"):
         train(data, tmp_path / name, "lora")
-    for file in ("adapter.safetensors", "connector.safetensors"):
+    for file in ("image/adapter_model.safetensors", "connector.safetensors"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_best_weights_on_validation_are_kept(data: list[str], tmp_path: Path) -> None:
+    """With a learning rate that spoils the model, an early step is the best; the last one's weights are not saved."""
+    training = TRAINING | {"steps": 6, "learning_rate": 0.1, "schedule": "linear", "warmup_steps": 6}
+    model = train(data, tmp_path / "best", "full", training=training, validate_every=2)
+    facts = read_json(tmp_path / "best" / "run.json")["facts"]
+    rows = read_jsonl(tmp_path / "best" / "metrics.jsonl")
+    found = {row["step"]: row["validation_perplexity"] for row in rows if "validation_perplexity" in row}
+    assert sorted(found) == [2, 4, 6]
+    assert facts["best_step"] == min(found, key=found.__getitem__)
+    evaluate(model, tmp_path / "scores", limit=None)
+    scored = read_json(tmp_path / "scores" / "validation.json")["perplexity"]
+    assert scored == pytest.approx(facts["best_validation_perplexity"], rel=1e-6)
+    assert facts["best_step"] < 6
+
+
+def test_a_part_of_the_images(data: list[str], tmp_path: Path) -> None:
+    train(data, tmp_path / "part", "lora", train_fraction=0.25)
+    assert read_json(tmp_path / "part" / "run.json")["facts"]["images"] == 3
 
 
 def test_wrong_base_is_one_sentence(
@@ -84,7 +129,7 @@ def test_wrong_base_is_one_sentence(
     schema["base"]["vocab_size"] = 9
     (tmp_path / "model" / "adapter.json").write_text(json.dumps(schema))
     with pytest.raises(SystemExit) as stop:
-        generate_captions.main([*model, "--output", str(tmp_path / "c.jsonl"), "--settings", EVALUATION])
+        generate_captions.main([*model, "--output", str(tmp_path / "c.jsonl"), "--settings", GENERATION])
     assert stop.value.code == 1
     assert "was trained on another language model (vocab_size 9 instead of 512)" in capsys.readouterr().err
     assert not (tmp_path / "c.jsonl").exists()

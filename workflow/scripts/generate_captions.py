@@ -12,12 +12,14 @@ from preftune.captioning.batch import CAPTION
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.generate import generate
 from preftune.captioning.io import check_features, load_captioner
+from preftune.captioning.memory import decoding_bytes, weight_bytes
 from preftune.files import write_jsonl
 from preftune.models.devices import resolve_device, resolve_dtype
 from preftune.progress import track
 from preftune.settings.captioning import CaptionGenerationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
+from preftune.training.costs import PeakMemory
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         captioner, tokenizer, schema = load_captioner(arguments.base, arguments.model, device, dtype)
         check_features(schema, images, arguments.features)
         ids: list[list[int]] = []
-        with captioner.merged(CAPTION):
+        rows = settings.beams * min(settings.batch, len(images))
+        predicted = decoding_bytes(captioner, rows, 1 + images.tokens + settings.max_new_tokens)
+        with PeakMemory(device) as peak, captioner.merged(CAPTION):
             for start in track(range(0, len(images), settings.batch), "captions", unit="batch"):
                 chosen = list(range(start, min(start + settings.batch, len(images))))
                 features = torch.from_numpy(images.take(chosen)).to(device)
@@ -54,7 +58,16 @@ def main(argv: list[str] | None = None) -> None:
             ],
         )
         unfinished = sum(len(row) == settings.max_new_tokens for row in ids)
-        step.note(images=len(images), tokens=sum(map(len, ids)), unfinished=unfinished, dtype=str(dtype)[6:])
+        step.note(
+            images=len(images),
+            tokens=sum(map(len, ids)),
+            unfinished=unfinished,
+            dtype=str(dtype)[6:],
+            memory={
+                "predicted": {"weights": weight_bytes(captioner), "decoding": predicted},
+                "decoding": peak.facts,
+            },
+        )
 
 
 if __name__ == "__main__":

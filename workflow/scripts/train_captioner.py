@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from preftune.captioning.batch import tokenize_captions
 from preftune.captioning.captioner import Captioner, build_captioner
+from preftune.captioning.costs import file_bytes, measure_pass
 from preftune.captioning.data import load_captioned_images
 from preftune.captioning.io import count_parameters, save_captioner
 from preftune.captioning.objective import CaptionObjective
@@ -26,6 +27,8 @@ from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
+from preftune.training.costs import PeakMemory
+from preftune.training.energy import EnergyMeter
 from preftune.training.loop import Place, Validation, fit
 
 
@@ -77,11 +80,17 @@ def train(step: Step) -> None:
         )
         validation = watch(step, captioner, tokenizer, place)
         parameters = [{"params": captioner.trainable()}]
-        facts = fit(parameters, objective, settings.training, place, step.warn, validation)
+        costs = measure_pass(captioner, objective, settings.training, place, step.warn)
+        with EnergyMeter(device) as energy, PeakMemory(device) as peak:
+            facts = fit(parameters, objective, settings.training, place, step.warn, validation)
         if leads():
             save_captioner(captioner, tokenizer, settings, images, output)
+            costs["files"] = file_bytes(captioner, output)
+    costs["memory"]["training"] = peak.facts
     step.note(
         **facts,
+        **costs,
+        energy=energy.facts,
         dtype=str(dtype).removeprefix("torch."),
         parameters=count_parameters(captioner),
         images=len(images),

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preftune.adapters.contexts import Contexts, Segment, domain
 from preftune.adapters.install import InstalledAdapters, install_adapters
 from preftune.captioning.batch import CAPTION, Task
-from preftune.captioning.connector import make_connector
+from preftune.captioning.connector import ConnectorKind, make_connector
 from preftune.errors import PreftuneError
 from preftune.settings.adapters import AdapterSettings
 from preftune.settings.training import TrainingSettings
@@ -206,7 +205,7 @@ def build_captioner(
     language_model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     adapter: AdapterSettings,
-    connector: Literal["linear", "mlp"],
+    connector: ConnectorKind,
     encoder_width: int,
     connector_dropout: float,
     seed: int = 0,

@@ -6,15 +6,19 @@ from typing import Literal
 import torch
 from torch import nn
 
+ConnectorKind = Literal["none", "linear", "mlp"]
+
 
 def make_connector(
-    kind: Literal["linear", "mlp"], encoder_width: int, width: int, dropout: float, seed: int
+    kind: ConnectorKind, encoder_width: int, width: int, dropout: float, seed: int
 ) -> nn.Sequential:
     """[..., encoder width] -> [..., width]; the draws come from `seed` alone.
 
     `linear`: dropout, then one linear layer (Context-PEFT paper, sections 3 and 4.1). `mlp`: layer norm, linear without
-    bias, GELU, dropout, linear (the authors' later repository).
+    bias, GELU, dropout, linear (the authors' later repository). `none`: no layer, for a model that reads no images.
     """
+    if kind == "none":
+        return nn.Sequential()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "linear":

@@ -1,5 +1,6 @@
 """Saving and loading a trained captioner: connector, adapters or whole language model, and their schema."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from preftune.adapters.io import (
     write_schema,
 )
 from preftune.captioning.captioner import Captioner, build_captioner
+from preftune.captioning.connector import ConnectorKind
 from preftune.captioning.data import CaptionedImages
 from preftune.errors import PreftuneError
 from preftune.models.language import load_language_model
@@ -26,6 +28,17 @@ CONNECTOR = "connector.safetensors"
 LANGUAGE_MODEL = "language_model"
 
 
+@dataclass(frozen=True)
+class CaptionerFacts:
+    """What `adapter.json` says of a captioner that its tensors do not; image_tokens and encoder_width are 0 without images."""
+
+    adapter: AdapterSettings
+    connector: ConnectorKind
+    image_tokens: int
+    encoder_width: int
+    max_caption_tokens: int
+
+
 def save_captioner(
     captioner: Captioner,
     tokenizer: PreTrainedTokenizerBase,
@@ -34,6 +47,16 @@ def save_captioner(
     folder: Path,
 ) -> dict[str, Any]:
     """Write what was trained into `folder`; returns the schema (`adapter.json`) with the parameter counts."""
+    facts = CaptionerFacts(
+        settings.adapter, settings.connector, images.tokens, images.width, settings.max_caption_tokens
+    )
+    return save_trained(captioner, tokenizer, facts, folder)
+
+
+def save_trained(
+    captioner: Captioner, tokenizer: PreTrainedTokenizerBase, facts: CaptionerFacts, folder: Path
+) -> dict[str, Any]:
+    """The same for a captioner that need not have been trained on captions."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -42,18 +65,15 @@ def save_captioner(
     save_file(tensors, folder / CONNECTOR)
     if captioner.adapters is not None:
         save_adapters(captioner.adapters, folder)
-    if settings.adapter.kind == "full":
+    if facts.adapter.kind == "full":
         captioner.language_model.save_pretrained(folder / LANGUAGE_MODEL)
         tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     schema = {
         "version": 2,
-        "adapter": settings.adapter.model_dump(mode="json"),
         "groups": _describe_groups(captioner),
-        "connector": settings.connector,
         "base": describe_base(captioner.language_model),
-        "image_tokens": images.tokens,
-        "encoder_width": images.width,
-        "max_caption_tokens": settings.max_caption_tokens,
+        **asdict(facts),
+        "adapter": facts.adapter.model_dump(mode="json"),
         "parameters": count_parameters(captioner),
     }
     write_schema(folder, schema)
@@ -111,9 +131,14 @@ def _load_connector(captioner: Captioner, path: Path) -> None:
 
 def check_features(schema: dict[str, Any], images: CaptionedImages, folder: Path) -> None:
     """Features of another encoder than the one that a captioner was trained with are refused."""
+    check_shape(schema, images.tokens, images.width, str(folder))
+
+
+def check_shape(schema: dict[str, Any], tokens: int, width: int, source: str) -> None:
+    """Refuse features of another shape than those that a captioner was trained with; `source` says whose they are."""
     trained = (schema["image_tokens"], schema["encoder_width"])
-    if trained != (images.tokens, images.width):
+    if trained != (tokens, width):
         raise PreftuneError(
-            f"{folder} holds features of [{images.tokens}, {images.width}] but the captioner was trained on "
-            f"{list(trained)}: give the features of its encoder."
+            f"{source} gives features of [{tokens}, {width}] but the captioner was trained on {list(trained)}: "
+            "take its own encoder."
         )

@@ -113,13 +113,20 @@ def read_image_files(index: Path) -> dict[int, str]:
 
 
 def draw_overlay(axes: Axes, image: np.ndarray, attention: np.ndarray, ceiling: float) -> AxesImage:
-    """Draw a map `[rows, cols]` over the greyed image `[height, width, 3]`, scaled up smoothly."""
+    """Draw a map `[rows, cols]` over the greyed image `[height, width, 3]`, scaled up smoothly.
+
+    The map covers the central square, which is what the encoder sees.
+    """
     height, width = image.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
     axes.imshow(0.45 * image.mean(axis=2) + 140, cmap="gray", vmin=0, vmax=255)
-    return axes.imshow(
+    layer = axes.imshow(
         attention, cmap="inferno", vmin=0, vmax=ceiling, alpha=0.62, interpolation="bilinear",
-        extent=(0, width, height, 0),
+        extent=(left, left + side, top + side, top),
     )  # fmt: skip
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return layer
 
 
 def draw_row(

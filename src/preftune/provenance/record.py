@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from preftune import memory
 from preftune.files import list_tree, sha256_file, sha256_tree
 from preftune.provenance.digest import ROOT, blob_hash, code_digest, import_closure
 
@@ -137,9 +137,8 @@ def describe_slurm() -> dict[str, Any] | None:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far, in bytes (Linux counts in KiB, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Largest resident set of this process so far, in bytes."""
+    return memory.peak_bytes()
 
 
 def now() -> str:

@@ -24,6 +24,7 @@ from preftune.settings.training import TrainingSettings
 from preftune.training import distributed
 from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank
 from preftune.training.checkpoints import Checkpoints
+from preftune.training.costs import optimizer_bytes
 from preftune.training.interruption import InterruptedTraining, StopRequest, watch_signals
 from preftune.training.metrics import MetricsLog
 from preftune.training.objective import Logged, Objective
@@ -81,7 +82,7 @@ def fit(
 
     Returns:
         Facts for the record: steps, examples, tokens, first_loss, last_loss, training_seconds, tokens_per_second,
-        tokens_per_pass, skipped_steps, attempts, processes; with `validation` best_step and best_<name>.
+        tokens_per_pass, skipped_steps, attempts, processes, optimizer_state_bytes; with `validation` best_step and best_<name>.
 
     Raises:
         InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
@@ -331,6 +332,7 @@ class Training:
             "tokens_per_second": round(self.facts["tokens"] / seconds, 1) if seconds else None,
             "tokens_per_pass": self.budget,
             "processes": world_size(),
+            "optimizer_state_bytes": optimizer_bytes(self.optimizer),
         }
 
 

@@ -7,17 +7,20 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from preftune.errors import PreftuneError
+from preftune.files import read_jsonl
 from preftune.models.policy import trainable_parameters
 from preftune.preference.heads import PreferenceModel
 from preftune.settings.training import TrainingSettings
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining
-from preftune.training.loop import Place, fit
+from preftune.training.loop import Place, Validation, fit
+from preftune.training.objective import TreeExample
 from preftune.training.sft import SftObjective
 from tests.unit.preference.helpers import make_rows, new_policy, place_in
 from tests.unit.training.training_helpers import ADAMW, LAPROP, ToyObjective, align, start_child, wait_for
@@ -161,6 +164,52 @@ def test_a_signal_finishes_the_step_and_a_second_run_ends_in_the_same_bytes(
     assert (tmp_path / "metrics.jsonl").read_bytes() == expected
     assert [attempt["first_step"] for attempt in facts["attempts"]] == [1, 4]
     assert signal.getsignal(number) != signal.SIG_IGN
+
+
+class Watched(ToyObjective):
+    """Told to stop at step 5, when the best of the validated steps (2) is past; keeps the weights as they were."""
+
+    def __init__(self, stop: bool) -> None:
+        super().__init__(dropout=0.3)
+        self.stop, self.seen = stop, []
+
+    def draw(self, index: int, step: int) -> TreeExample:
+        if self.stop and step == 5:
+            self.stop = False
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().draw(index, step)
+
+    def watch(self, folder: Path, values: list[float], **more: Any) -> dict[str, Any]:
+        """Train with these values of the quantity at steps 2, 4 and 6."""
+
+        def measure() -> float:
+            self.seen.append(self.table.detach().clone())
+            return values[len(self.seen) - 1]
+
+        return self.train(folder, validation=Validation(2, "distance", measure), **more)
+
+
+def test_the_best_validated_weights_are_kept(tmp_path: Path) -> None:
+    toy = Watched(stop=False)
+    facts = toy.watch(tmp_path, [2.0, math.nan, 3.0])
+    assert (facts["best_step"], facts["best_distance"]) == (2, 2.0)
+    assert torch.equal(toy.table, toy.seen[0]) and not torch.equal(toy.table, toy.seen[2])
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row.get("distance") for row in rows] == [None, 2.0, None, None, None, 3.0]
+    with pytest.raises(PreftuneError, match="distance was never a finite number"):
+        Watched(stop=False).watch(tmp_path, [math.nan] * 3)
+
+
+def test_the_best_weights_survive_a_stop(tmp_path: Path) -> None:
+    whole, first, again = Watched(stop=False), Watched(stop=True), Watched(stop=False)
+    whole.watch(tmp_path, [2.0, 4.0, 3.0])
+    expected = (tmp_path / "metrics.jsonl").read_bytes()
+    checkpoints = Checkpoints(tmp_path / "state", "toy")
+    with pytest.raises(InterruptedTraining):
+        first.watch(tmp_path, [2.0, 4.0], checkpoints=checkpoints, checkpoint_minutes=60)
+    facts = again.watch(tmp_path, [3.0], checkpoints=checkpoints)
+    assert facts["best_step"] == 2 and torch.equal(again.table, whole.table)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == expected
 
 
 def test_the_last_state_is_kept_until_the_model_is_saved(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import TrainingSettings
 from preftune.training.batches import split_by_tokens
 from preftune.training.checkpoints import Checkpoints
-from preftune.training.loop import fit
+from preftune.training.loop import Validation, fit
 from preftune.training.objective import Logged, TreeExample
 from preftune.training.trees import Tree
 from tests.unit.preference.helpers import make_pairs, place_in
@@ -53,10 +53,11 @@ class ToyObjective:
         return (values - 1).square().sum() / units, {"tokens": len(ids)}
 
     def train(self, folder: Path, warn: Callable[[str], None] = print, checkpoints: Checkpoints | None = None,
-              **settings: object) -> dict:  # fmt: skip
+              validation: Validation | None = None, **settings: object) -> dict:  # fmt: skip
         values = {"steps": 6, "batch": 4, "learning_rate": 0.1, "checkpoint_minutes": 0} | settings
         place = place_in(folder, checkpoints=checkpoints)
-        return fit([{"params": [self.table]}], self, TrainingSettings.model_validate(values), place, warn)
+        groups = [{"params": [self.table]}]
+        return fit(groups, self, TrainingSettings.model_validate(values), place, warn, validation)
 
 
 LAPROP = {
