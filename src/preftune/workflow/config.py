@@ -15,6 +15,7 @@ from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
     CaptionGenerationSettings,
+    CaptionMetricSettings,
     CaptionScoreSettings,
     CaptioningSettings,
     FeatureSettings,
@@ -100,6 +101,7 @@ class ContextPeftSection(Settings):
     captioning: CaptioningSection
     evaluation: CaptionScoreSettings
     generation: CaptionGenerationSettings
+    metrics: CaptionMetricSettings = CaptionMetricSettings()
     attention: AttentionSection
 
 
