@@ -53,7 +53,7 @@ test: $(VENV)/.installed-dev  ## the test suite
 test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
 	@python -m pytest
 
-bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores or features)
+bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores, features or adapters)
 	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct resources/models/efficientnet-lite0
 	@HF_HUB_OFFLINE=1 python -W ignore -m preftune bench --threads $(CORES) $(if $(CASES),--only '$(CASES)')
 

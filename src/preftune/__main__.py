@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--only",
         default="*",
-        help="dpo, sft, likelihood, memory, alignment, scores, features, or a glob of them",
+        help="dpo, sft, likelihood, memory, alignment, scores, features, adapters, or a glob of them",
     )
     caption = commands.add_parser("caption", help="captions of image files by a trained captioner")
     caption.add_argument("model", type=Path, help="folder of the captioner, .../models/<run>/seed-<seed>")

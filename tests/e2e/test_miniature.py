@@ -48,7 +48,7 @@ def test_one_line_a_finished_step_and_nothing_else_of_snakemake(
     finished: subprocess.CompletedProcess[str],
 ) -> None:
     output = finished.stdout + finished.stderr
-    assert output.count("done   train_") == 6
+    assert output.count("done   train_") == 9
     assert "Execute 1 jobs" not in output
 
 

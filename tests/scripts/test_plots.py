@@ -9,7 +9,8 @@ from PIL import Image
 
 from preftune.step import Step
 from tests.unit.figures import synthetic
-from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs
+from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs, write_record
+from tests.unit.tables.score_folders import write_captioner
 
 CELLS = str(Path(__file__).parents[2] / "config" / "cells.tsv")
 STAMP = {"scale": "demo", "data": "embedded"}
@@ -36,6 +37,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     drifts = [*pairs, "--drift", str(root / "alignments" / "drift")]
     heads = dict.fromkeys(("dph-joint", "dph-only"), facts["noise-0.0"])
     noise = json.dumps({**STAMP, "runs": list(facts), "settings": facts})
+    captioners = {run: synthetic.captioner(kind=run.split("-")[0]) for run in ("none", "bitfit-af-specific", "lora-8-af-specific")}
     cells = ["--cells", CELLS, "--scores", str(root / "perplexity")]
     return {
         "plot_loss_landscape": ["--settings", json.dumps({**STAMP, "epsilons": [0.1]})],
@@ -49,6 +51,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "plot_adaptors": cells,
         "plot_encoders": cells,
         "plot_rank_sweep": cells,
+        "plot_pareto": [*cells[2:], "--settings", json.dumps({**STAMP, "captioners": captioners})],
+        "plot_equal_data": write_grid(root / "grid"),
         "plot_attention": [
             "--attention",
             str(archive),
@@ -77,6 +81,21 @@ def write_alignments(root: Path) -> dict[str, dict[str, object]]:
     return facts
 
 
+def write_grid(root: Path) -> list[str]:
+    """Command line of two methods at three numbers of images; their curves cross."""
+    captioners, records = {}, []
+    levels = {"full-ft": (2.6, 2.2, 1.8), "lora-8-af-specific": (2.2, 2.05, 1.95)}
+    for method, kind in (("full-ft", "full"), ("lora-8-af-specific", "lora")):
+        for nats, part in zip(levels[method], (0.1, 0.3, 1.0), strict=True):
+            run = method if part == 1 else f"{method}-part{100 * part:03.0f}"
+            captioners[run] = synthetic.captioner(kind=kind) | {"train_fraction": part}
+            for seed in range(3):
+                write_captioner(root / "scores", run, seed, nats, cider=3 - nats)
+                records.append(str(write_record(root / "models", run, seed, images=int(2000 * part))))
+    stated = json.dumps({**STAMP, "captioners": captioners})
+    return ["--scores", str(root / "scores"), "--records", *records, "--settings", stated]
+
+
 def draw(script: str, words: list[str], folder: Path) -> tuple[Path, Path]:
     """Run one script in this process; returns its PNG and PDF."""
     png, pdf = folder / "figure.png", folder / "figure.pdf"
@@ -97,7 +116,9 @@ SIZES = {
     "plot_accuracy_against_kl": (1290, 630),
     "plot_adaptors": (1650, 660),
     "plot_encoders": (1650, 660),
-    "plot_rank_sweep": (1425, 570),
+    "plot_rank_sweep": (1575, 570),
+    "plot_equal_data": (1500, 585),
+    "plot_pareto": (1200, 700),
     "plot_attention": (1447, 585),
     "plot_gallery": (1740, 400),
 }
@@ -124,7 +145,7 @@ def test_figure_has_its_size_and_records(script: str, inputs: dict[str, list[str
     assert json.loads((tmp_path / "figure.run.json").read_text())["rule"] == script
 
 
-@pytest.mark.parametrize("script", ["plot_rank_sweep", "plot_adaptors", "plot_gallery"])
+@pytest.mark.parametrize("script", ["plot_rank_sweep", "plot_adaptors", "plot_equal_data", "plot_gallery"])
 def test_same_inputs_give_the_same_bytes(script: str, inputs: dict[str, list[str]], tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -148,6 +169,8 @@ def test_nothing_run_is_said_not_an_error(tmp_path: Path) -> None:
         draw(script, ["--scores", empty], tmp_path)
     for script in ("plot_alignment_cost", "plot_accuracy_against_kl"):
         draw(script, ["--scores", empty, "--drift", empty], tmp_path)
+    for script in ("plot_pareto", "plot_equal_data"):
+        draw(script, ["--scores", empty], tmp_path)
 
 
 def break_input(script: str, words: list[str], folder: Path) -> list[str]:
@@ -161,6 +184,11 @@ def break_input(script: str, words: list[str], folder: Path) -> list[str]:
         damaged.write_bytes(b"")
     place = {"plot_training_curves": empty.parent, "plot_gallery": empty}
     place |= dict.fromkeys(SCORED, folder / "scores")
+    for file in ("none/seed-0/perplexity.json", "full-ft/seed-0/validation.json"):
+        captioner = folder / "captioners" / file
+        captioner.parent.mkdir(parents=True, exist_ok=True)
+        captioner.write_bytes(b"")
+    place |= dict.fromkeys(("plot_pareto", "plot_equal_data"), folder / "captioners")
     return [words[0], str(place.get(script, empty)), *words[2:]]
 
 

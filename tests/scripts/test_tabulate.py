@@ -8,11 +8,15 @@ from pathlib import Path
 import export_published
 import pytest
 import tabulate_alignment
+import tabulate_captioning
 import tabulate_claims
+import tabulate_costs
 import tabulate_scores
 from jsonschema import validate
 
 from preftune.tables.alignment import ALIGNMENT_TABLES
+from preftune.tables.cells import CAPTIONING_TABLES
+from tests.unit.figures.synthetic import captioner
 from tests.unit.tables.alignment_folders import (
     answer_rows,
     write_best_of,
@@ -70,13 +74,30 @@ def test_tables_of_dph(results: Path, table: str) -> None:
         assert len(list(csv.DictReader(stream))) == len(records)
 
 
-@pytest.mark.parametrize("table", ["adaptors", "encoders", "parameters", "captions", "controls"])
+@pytest.mark.parametrize("table", ["adaptors", "encoders", "parameters"])
 def test_tables_of_context_peft(results: Path, table: str) -> None:
     folder = results / "context_peft" / "tables"
     runs = ("none", "lora-8-af-specific")
     records = tabulate(folder, table, results / "context_peft" / "scores", "context_peft", *runs)
     assert any(record["value"] is not None for record in records)
     assert (folder / f"{table}.tex").read_text().startswith(r"\begin{table}")
+
+
+@pytest.mark.parametrize("table", CAPTIONING_TABLES)
+def test_tables_of_captioning_runs(results: Path, table: str) -> None:
+    folder = results / "context_peft"
+    kinds = {"none": "none", "lora-8-af-specific": "lora"}
+    captioners = {run: captioner(kind=kind) for run, kind in kinds.items()}
+    captioners["none-fast"] = captioner(kind="none") | {"learning_rate": 1e-3}
+    stated = json.loads(settings("context_peft", *captioners)) | {"captioners": captioners}
+    records = [str(write_record(folder / "models", "none", 0, images=40))]
+    words = ["--table", table, "--scores", str(folder / "scores"), "--records", *records]
+    tabulate_captioning.main([*words, *outputs(folder / "tables", table), "--settings", json.dumps(stated)])
+    made = json.loads((folder / "tables" / f"{table}.audit.json").read_text())
+    assert any(record["value"] is not None for record in made)
+    validate(made, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
+    recorded = json.loads((folder / "tables" / f"{table}.run.json").read_text())["inputs"]
+    assert len(recorded["records"]) == 1
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +239,19 @@ def test_bad_markers_are_named_and_nothing_changes(
     assert message in capsys.readouterr().err
     assert readme.read_text() == text
     assert not (results / "published").exists()
+
+
+def test_costs_of_captioners(tmp_path: Path) -> None:
+    """From the folder of a training and the record beside its captions."""
+    folder, captions = tmp_path / "models" / "none" / "seed-0", tmp_path / "captions" / "none" / "seed-0.jsonl"
+    folder.mkdir(parents=True)
+    captions.parent.mkdir(parents=True)
+    captions.write_text("")
+    for path in (folder / "run.json", captions.with_suffix(".run.json")):
+        path.write_text(json.dumps({"facts": {"training_seconds": 3, "memory": {"decoding": {"peak": 2e6}}}, "time": {}}))
+    words = ["--models", str(folder), "--captions", str(captions), *outputs(tmp_path, "costs")]
+    tabulate_costs.main([*words, "--settings", settings("context_peft", "none")])
+    records = {record["column"]: record for record in json.loads((tmp_path / "costs.audit.json").read_text())}
+    assert (records["training time (s)"]["value"], records["peak of decoding"]["value"]) == (3, 2)
+    assert "not measured" in (tmp_path / "costs.md").read_text()
+    validate(list(records.values()), json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))

@@ -36,6 +36,8 @@ def test_dry_run_builds_the_whole_dag(config: str) -> None:
         "export_report",
     ):
         assert re.search(rf"^{rule}\s+\d+$", done.stdout, re.M), rule
+    has_visual_questions = re.search(r"^evaluate_multitask\s+\d+$", done.stdout, re.M) is not None
+    assert has_visual_questions == (config != "config/small-cpu.yaml")  # its rows have none
     submits = re.search(r"^export_glue_submission\s+\d+$", done.stdout, re.M) is not None
     assert submits == (config != "config/small-cpu.yaml")  # its rows lack the hidden test splits
 

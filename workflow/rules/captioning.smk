@@ -42,6 +42,9 @@ rule train_captioner:
         "logs/train_captioner/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/train_captioner/{run}/seed-{seed}.tsv"
+    wildcard_constraints:
+        run="|".join(run.name for run in PLAN.runs("context_peft", "captioning"))
+        or "none",
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
@@ -61,11 +64,7 @@ rule train_captioner:
 
 rule generate_captions:
     input:
-        base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: CAPTIONING
-        + "/features/"
-        + PLAN.encoder(wildcards.run),
-        captions=CAPTIONING + "/data/captions",
+        # It was trained on the base model, the features and the captions: it brings their jobs.
         model=CAPTIONING + "/models/{run}/seed-{seed}",
     output:
         CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
@@ -81,23 +80,22 @@ rule generate_captions:
         gpu=GPU,
     params:
         code=code_digest("generate_captions"),
+        base=model_folder(PLAN.config.context_peft.model),
+        features=lambda wildcards: f"{CAPTIONING}/features/{PLAN.encoder(wildcards.run)}",
+        captions=CAPTIONING + "/data/captions",
         options=options("generate_captions", "run", "seed"),
     message:
         "caption the test images with {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/generate_captions.py "
-        "--base {input.base} --features {input.features} --captions {input.captions} "
+        "--base {params.base} --features {params.features} --captions {params.captions} "
         "--model {input.model} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
 
 rule evaluate_perplexity:
     input:
-        base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: CAPTIONING
-        + "/features/"
-        + PLAN.encoder(wildcards.run),
-        captions=CAPTIONING + "/data/captions",
+        # It was trained on the base model, the features and the captions: it brings their jobs.
         model=CAPTIONING + "/models/{run}/seed-{seed}",
         texts=DPH + "/data/" + PLAN.config.context_peft.evaluation.text.dataset,
     output:
@@ -120,12 +118,15 @@ rule evaluate_perplexity:
         gpu=GPU,
     params:
         code=code_digest("evaluate_perplexity"),
+        base=model_folder(PLAN.config.context_peft.model),
+        features=lambda wildcards: f"{CAPTIONING}/features/{PLAN.encoder(wildcards.run)}",
+        captions=CAPTIONING + "/data/captions",
         options=options("evaluate_perplexity", "run", "seed"),
     message:
         "perplexity of captions and of plain text of {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/evaluate_perplexity.py "
-        "--base {input.base} --features {input.features} --captions {input.captions} "
+        "--base {params.base} --features {params.features} --captions {params.captions} "
         "--model {input.model} --texts {input.texts} "
         "--output {output.scores} --items {output.details} "
         "--validation {output.validation} --validation-items {output.validation_details} "

@@ -88,6 +88,34 @@ rule plot_rank_sweep:
         "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
 
 
+rule plot_pareto:
+    input:
+        scores=CAPTIONING + "/scores.json",
+    output:
+        png=RESULTS + "/context_peft/figures/pareto.png",
+        pdf=RESULTS + "/context_peft/figures/pareto.pdf",
+    log:
+        "logs/plot_pareto.log",
+    benchmark:
+        RESULTS + "/timings/plot_pareto.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code_digest("plot_pareto"),
+        options=lambda wildcards: PLAN.plot("plot_pareto", "context_peft").options(
+            DEVICE
+        ),
+        scores=lambda wildcards: TARGETS.score_words("context_peft"),
+    message:
+        "figure: perplexity against trainable parameters"
+    shell:
+        "python workflow/scripts/plot_pareto.py --scores {params.scores} "
+        "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
 rule plot_attention:
     input:
         attention=CAPTIONING + "/attention/maps.npz",
@@ -119,7 +147,7 @@ rule plot_attention:
 
 rule plot_gallery:
     input:
-        captions=TARGETS.captions(),
+        captions=TARGETS.gallery(),
         images=PLAN.raw("context_peft", "coco"),
     output:
         png=RESULTS + "/context_peft/figures/gallery.png",

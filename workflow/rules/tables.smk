@@ -18,11 +18,12 @@ rule aggregate_scores:
     params:
         code=code_digest("aggregate_scores"),
         options=options("aggregate_scores", "paper"),
+        scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     message:
         "index of the scores of {wildcards.paper}"
     shell:
         "python workflow/scripts/aggregate_scores.py "
-        "--scores {input} --output {output} "
+        "--scores {params.scores} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
 
@@ -105,6 +106,35 @@ rule tabulate_alignment:
         "{params.options} --log {log}"
 
 
+rule tabulate_costs:
+    input:
+        models=TARGETS.curves("context_peft"),
+        captions=TARGETS.captions(),
+    output:
+        csv=CAPTIONING + "/tables/costs.csv",
+        markdown=CAPTIONING + "/tables/costs.md",
+        latex=CAPTIONING + "/tables/costs.tex",
+        audit=CAPTIONING + "/tables/costs.audit.json",
+    log:
+        "logs/tabulate_costs.log",
+    benchmark:
+        RESULTS + "/timings/tabulate_costs.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+    params:
+        code=code_digest("tabulate_costs"),
+        options=options("tabulate_costs"),
+    message:
+        "table costs: what captioning runs cost"
+    shell:
+        "python workflow/scripts/tabulate_costs.py --models {input.models} --captions {input.captions} "
+        "--output {output.csv} --markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
+        "{params.options} --log {log}"
+
+
 rule tabulate_claims:
     input:
         claims="config/claims.tsv",
@@ -143,7 +173,7 @@ rule export_report:
         TARGETS.report_inputs(),
         template="workflow/report/report.html.j2",
         deviations="docs/deviations.md",
-        captions=TARGETS.captions(),
+        captions=TARGETS.gallery(),
         images=PLAN.raw("context_peft", "coco"),
     output:
         RESULTS + "/report.html",

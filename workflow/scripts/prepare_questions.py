@@ -1,7 +1,8 @@
 """Check questions about images and list them: questions.parquet, images.parquet and text_questions.parquet.
 
-Input: a folder with the embedded scenes', VQAv2's or GQA's question files and images, and the prepared captions
-of the same images where these share ids with them (scenes, VQAv2).
+Input: a folder with the embedded scenes', VQAv2's or GQA's question files and images, the prepared captions
+of the same images where these share ids with them (scenes, VQAv2), and a prepared data set of passages with questions where
+the setting text names one.
 Output: a folder with the tables; the images stay where they are. text_questions.parquet, questions about
 descriptions in words, is written where the source has such questions.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 import _repo  # noqa: F401
 import pandas as pd
 from preftune.data.questions import compare_splits, read_questions
+from preftune.data.reading_questions import read_text_questions
 from preftune.errors import PreftuneError
 from preftune.settings.questions import QuestionSettings
 from preftune.command_line import step_parser
@@ -34,12 +36,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--raw", type=Path, required=True, help="folder of the questions and images")
     parser.add_argument("--captions", type=Path, help="prepared captions of the same images")
+    parser.add_argument("--texts", type=Path, help="prepared data set that the setting text names")
     parser.add_argument("--output", type=Path, required=True, help="folder of the tables")
-    with Step.start(parser, argv, rule="prepare_questions", inputs=("raw", "captions")) as step:
+    with Step.start(parser, argv, rule="prepare_questions", inputs=("raw", "captions", "texts")) as step:
         settings = step.settings(QuestionSettings)
         tables = read_questions(step.arguments.raw, settings, step.arguments.seed)
         if step.arguments.captions is not None:
             compare_with_captions(step, tables.images, settings.format)
+        if (settings.text is None) != (step.arguments.texts is None):
+            raise PreftuneError("--texts: give it with the setting text, and only then.")
+        if settings.text is not None:
+            tables.text_questions = read_text_questions(step.arguments.texts, settings.text)
         folder = step.out()
         folder.mkdir()
         questions = pd.DataFrame(tables.questions)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import _repo
 from preftune.files import atomic_write_text, write_json
-from preftune.settings.report import TableSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting
+from preftune.tables.captioners import CaptioningTableSettings
 from preftune.tables.cells import read_cells
-from preftune.tables.claims import judge_claims, read_claims
+from preftune.tables.claims import judge_claims, name_runs, read_claims
 from preftune.tables.claims_render import render_claims_csv, render_claims_latex, render_claims_markdown
+from preftune.tables.equal_data import picked_runs
 from preftune.tables.scores import ScoreStore
 
 
@@ -34,12 +35,14 @@ def main(argv: list[str] | None = None) -> None:
     outputs = ("output", "markdown", "latex", "audit")
     inputs = ("claims", "cells", "scores")
     with Step.start(parser, argv, rule="tabulate_claims", inputs=inputs, outputs=outputs) as step:
-        settings = step.settings(TableSettings)
+        settings = step.settings(CaptioningTableSettings)
         arguments = step.arguments
         setting = Setting(settings.scale, settings.data)
         cells = read_cells(arguments.cells)
         claims = [claim for claim in read_claims(arguments.claims, cells) if claim.paper == settings.paper]
-        records = judge_claims(claims, cells, ScoreStore(arguments.scores, settings.runs))
+        store = ScoreStore(arguments.scores, settings.runs)
+        claims = name_runs(claims, picked_runs(store, settings.captioners))
+        records = judge_claims(claims, cells, store)
         atomic_write_text(step.out(), render_claims_csv(records, setting))
         atomic_write_text(step.out("markdown"), render_claims_markdown(settings.paper, records, setting))
         atomic_write_text(step.out("latex"), render_claims_latex(settings.paper, records, setting))

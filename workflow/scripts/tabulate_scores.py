@@ -15,7 +15,7 @@ from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import TABLES, CellRecord, read_cells
-from preftune.tables.lists import LIST_TABLES, list_records
+from preftune.tables.lists import ablation_records
 from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
 from preftune.tables.templates import state_templates
@@ -28,11 +28,13 @@ def make_records(table: str, cells: Path, scores: list[Path], settings: TableSet
         raise PreftuneError(f"--table: {settings.paper} has no table {table}: give one of {names}.")
     store = ScoreStore(scores, settings.runs)
     setting = Setting(settings.scale, settings.data)
-    if table in LIST_TABLES:
-        return state_templates(list_records(table, settings.runs, store, setting), store)
+    if table == "ablations":
+        return state_templates(ablation_records(settings.runs, store, setting), store)
     chosen = [cell.of(settings.runs) for cell in read_cells(cells) if cell.table == table]
     if not chosen:
-        raise PreftuneError(f"--table: {cells} has no cell of {table}: make it with tabulate_alignment.")
+        raise PreftuneError(
+            f"--table: {cells} has no cell of {table}: make it with the script that its rule calls."
+        )
     return state_templates(build_records(chosen, store, setting), store)
 
 

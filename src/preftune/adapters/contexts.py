@@ -167,15 +167,16 @@ class ContextHolder:
             self.current = before
 
     def require(self, x: Tensor) -> Routing:
-        """The routing held, checked against the layer input `x` [rows, seq, width]."""
+        """The routing held, checked against the layer input `x` [rows, seq, width] or [rows * seq, width] (OPT's)."""
         routing = self.current
         if routing is None:
             raise PreftuneError(
                 "A model with context adapters ran without contexts: run it in `with adapters.use(contexts)`."
             )
-        if routing.shape != tuple(x.shape[:2]):
+        rows, length = routing.shape
+        if tuple(x.shape[:-1]) not in (routing.shape, (rows * length,)):
             raise PreftuneError(
-                f"Contexts of {list(routing.shape)} tokens were given for an input of {list(x.shape[:2])}: give those "
+                f"Contexts of {list(routing.shape)} tokens were given for an input of {list(x.shape[:-1])}: give those "
                 "of the current step."
             )
         return routing

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from preftune.bench import alignment, features, inputs, likelihood, memory, scores, training
+from preftune.bench import adapters, alignment, features, inputs, likelihood, memory, scores, training
 from preftune.bench.alternate import Row
 
-CASES = ("dpo", "sft", "likelihood", "memory", "alignment", "scores", "features")
+CASES = ("dpo", "sft", "likelihood", "memory", "alignment", "scores", "features", "adapters")
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,8 @@ class Bench:
 
     def _features(self) -> Iterator[Row]:
         yield features.compare_features(self.encoder, 16, 8, 200.0)
+
+    def _adapters(self) -> Iterator[Row]:
+        yield from adapters.compare_layers(20)
+        (model, tokenizer), (copy, _) = inputs.small_model(self.folder), inputs.small_model(self.folder)
+        yield adapters.compare_model(model, copy, tokenizer, 6)

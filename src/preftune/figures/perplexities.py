@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import bootstrap_perplexities
@@ -13,8 +14,10 @@ from preftune.tables.measures import IMAGES
 from preftune.tables.scores import REMEDY, ScoreStore, stack
 
 CONTEXTS = ("agnostic", "specific")
-_NAME = "perplexity"
-_LORA_RUN = re.compile(r"lora-(\d+)-af-(agnostic|specific)")
+_METRIC = "perplexity"
+# The score file of each split.
+_FILES = {"test": "perplexity", "validation": "validation"}
+_LORA_RUN = re.compile(r"lora-(\d+)-af-(agnostic|specific)(?:-(alpha16|rslora))?")
 _LORA_ROW = re.compile(r"LoRA-(\d+)")
 
 
@@ -40,25 +43,27 @@ class ChartCell:
     run: str
 
 
-def read_perplexities(folders: Sequence[Path], runs: Sequence[str] = ()) -> dict[str, Perplexity]:
-    """Perplexity of every run below the score folders, or of `runs` alone; intervals as in the tables."""
-    store = ScoreStore(folders, runs or None)
-    found = [run for run in sorted(store.runs()) if store.seeds(run, _NAME)]
+def read_perplexities(
+    folders: Sequence[Path], runs: Sequence[str] = (), split: Literal["test", "validation"] = "test"
+) -> dict[str, Perplexity]:
+    """Perplexity on a split of every run below the score folders, or of `runs` alone; intervals as in the tables."""
+    store, name = ScoreStore(folders, runs or None), _FILES[split]
+    found = [run for run in sorted(store.runs()) if store.seeds(run, name)]
     if folders and not found:
         raise PreftuneError(
-            f"{folders[0]} holds no {_NAME}.json of one of the runs: evaluate a run, then plot again."
+            f"{folders[0]} holds no {name}.json of one of the runs: evaluate a run, then plot again."
         )
-    return {run: _read_run(store, run) for run in found}
+    return {run: _read_run(store, run, name) for run in found}
 
 
-def _read_run(store: ScoreStore, run: str) -> Perplexity:
-    seeds = store.seeds(run, _NAME)
-    records = [store.read(run, seed, _NAME) for seed in seeds]
-    values = [float(value) for record in records if isinstance(value := record.get(_NAME), int | float)]
+def _read_run(store: ScoreStore, run: str, name: str) -> Perplexity:
+    seeds = store.seeds(run, name)
+    records = [store.read(run, seed, name) for seed in seeds]
+    values = [float(value) for record in records if isinstance(value := record.get(_METRIC), int | float)]
     if len(values) < len(records):
-        raise PreftuneError(f"{store.path(run, seeds[0], _NAME)} holds no number `perplexity`: {REMEDY}.")
+        raise PreftuneError(f"{store.path(run, seeds[0], name)} holds no number `perplexity`: {REMEDY}.")
     mean = sum(values) / len(values)
-    losses = [found for seed in seeds if (found := store.losses(run, seed, _NAME)) is not None]
+    losses = [found for seed in seeds if (found := store.losses(run, seed, name)) is not None]
     sums = ([found.nll for found in losses], [found.tokens for found in losses])
     replicates = (
         bootstrap_perplexities(stack(sums[0]), stack(sums[1]), IMAGES) if len(losses) == len(seeds) else None
@@ -72,7 +77,7 @@ def _read_run(store: ScoreStore, run: str) -> Perplexity:
 
 def read_chart_cells(path: Path, table: str) -> list[ChartCell]:
     """The perplexity cells of one table of the registry; a column is `<group> <context>`: `AF specific`."""
-    cells = [cell for cell in read_cells(Path(path)) if cell.table == table and cell.metric == _NAME]
+    cells = [cell for cell in read_cells(Path(path)) if cell.table == table and cell.metric == _METRIC]
     parted = [(cell, *cell.column.rpartition(" ")[::2]) for cell in cells]
     wrong = [cell.column for cell, _, context in parted if context not in CONTEXTS]
     if wrong or not cells:
@@ -87,10 +92,16 @@ def read_chart_cells(path: Path, table: str) -> list[ChartCell]:
     ]
 
 
-def sweep_points(measured: dict[str, Perplexity], context: str) -> dict[int, Perplexity]:
-    """Perplexity by LoRA rank of the AF runs of one context, in the order of the ranks."""
+def sweep_points(
+    measured: dict[str, Perplexity], context: str, scaling: str | None = None
+) -> dict[int, Perplexity]:
+    """Perplexity by LoRA rank of the AF runs of one context and scaling (None: by 1), in the order of the ranks."""
     matches = {run: _LORA_RUN.fullmatch(run) for run in measured}
-    found = {int(m.group(1)): measured[run] for run, m in matches.items() if m and m.group(2) == context}
+    found = {
+        int(m.group(1)): measured[run]
+        for run, m in matches.items()
+        if m and m.groups()[1:] == (context, scaling)
+    }
     return dict(sorted(found.items()))
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from preftune.settings.base import Settings
 from preftune.settings.report import FigureSettings
+from preftune.tables.captioners import CaptionerSettings
 from preftune.tables.settings import RunFacts
 
 
@@ -110,6 +111,18 @@ class AdapterFigureSettings(FigureSettings):
     """Which encoder stands at this scale where the paper's column names another one."""
 
     encoders: dict[str, str] = Field(default_factory=dict, description="the paper's encoder -> this scale's")
+
+
+class ParetoFigureSettings(LabelledFigureSettings):
+    """Settings of the captioning runs, which say each run's adapter and encoder."""
+
+    captioners: dict[str, CaptionerSettings] = Field(default_factory=dict)
+
+
+class EqualDataFigureSettings(FigureSettings):
+    """Settings of the captioning runs, which say which are points of one method's grid."""
+
+    captioners: dict[str, CaptionerSettings] = Field(default_factory=dict)
 
 
 class GallerySettings(LabelledFigureSettings):

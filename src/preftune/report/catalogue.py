@@ -56,6 +56,14 @@ FIGURES = {
             "Perplexity by LoRA rank",
             "The paper's curve falls with rank; one rank alone, as at demo scale, shows no trend.",
         ),
+        "equal_data": (
+            "Captioning by the number of training images",
+            "Where a curve crosses full fine-tuning's, a star says from how many images on the other is better.",
+        ),
+        "pareto": (
+            "Perplexity against trainable parameters",
+            "Down and to the left is better; marks on the grey line are beaten by no run in both.",
+        ),
         "attention": (
             "Where caption words look",
             "Bright patches are the image tokens that a word draws on; an even map means no localisation.",

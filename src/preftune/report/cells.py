@@ -9,13 +9,13 @@ from typing import Any
 from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.tables.assemble import Setting
-from preftune.tables.cells import NOT_RUN, CellRecord
+from preftune.tables.cells import CellRecord
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.claims_render import format_effect
+from preftune.tables.notes import HEADS, TITLES
 from preftune.tables.render import (
-    HEADS,
-    TITLES,
     describe,
+    format_absence,
     format_number,
     format_point,
     format_published,
@@ -98,9 +98,7 @@ def format_interval(record: CellRecord) -> str:
 def view_cell(record: CellRecord) -> CellView:
     """The printed form of one cell."""
     run = record.value is not None
-    value = "" if record.value is None else format_point(record, record.value)
-    if not run and record.system == "ours":
-        value = NOT_RUN
+    value = format_absence(record) if record.value is None else format_point(record, record.value)
     return CellView(value, format_interval(record), format_published(record), run, describe_cell(record))
 
 

@@ -16,6 +16,15 @@ class TableSettings(Settings):
     runs: tuple[str, ...] = Field(strict=False, description="runs of this scale")
 
 
+class MultitaskTableSettings(TableSettings):
+    """What the table of the multi-task experiment needs beside the scores."""
+
+    alone: dict[str, str] = Field(
+        default_factory=dict,
+        description="the run that was trained on one task and on nothing else, by the task",
+    )
+
+
 class FigureSettings(Settings):
     """What a figure says about itself."""
 

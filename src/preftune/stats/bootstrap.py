@@ -8,7 +8,7 @@ systems wherever they share it. With two or three seeds the seed part is a lower
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,29 @@ def paired_bootstrap_accuracy(
     return Effect(float(np.mean(effects)), low, high, items, seeds)
 
 
+def bootstrap_ratios(
+    above: Array,
+    below: Array,
+    name: str,
+    of: Callable[[Array], Array],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Array:
+    """Resampled values [resamples] of `of(sum above / sum below)` over the drawn items, mean over seeds.
+
+    above, below: sums per item [seeds, items].
+    """
+    draws = resample_items(name, above.shape[1], resamples, seed)
+    by_seed = np.stack(
+        [
+            of(row[draws].sum(axis=1) / count[draws].sum(axis=1))
+            for row, count in zip(above, below, strict=True)
+        ],
+        axis=1,
+    )  # [resamples, seeds]
+    return (by_seed * resample_seeds(len(above), resamples, seed)).sum(axis=1)
+
+
 def bootstrap_perplexities(
     nll: Array, tokens: Array, name: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> Array:
@@ -113,15 +136,7 @@ def bootstrap_perplexities(
     nll, tokens: sums per image [seeds, images]. The image, not the caption, is the unit: captions of one
     image are not independent.
     """
-    draws = resample_items(name, nll.shape[1], resamples, seed)
-    by_seed = np.stack(
-        [
-            np.exp(row[draws].sum(axis=1) / count[draws].sum(axis=1))
-            for row, count in zip(nll, tokens, strict=True)
-        ],
-        axis=1,
-    )  # [resamples, seeds]
-    return (by_seed * resample_seeds(len(nll), resamples, seed)).sum(axis=1)
+    return bootstrap_ratios(nll, tokens, name, np.exp, resamples, seed)
 
 
 def perplexities(nll: Array, tokens: Array) -> Array:

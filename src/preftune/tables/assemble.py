@@ -10,7 +10,7 @@ import numpy as np
 from preftune.adapters.parameters import paper_parameter_table
 from preftune.stats.bootstrap import Array
 from preftune.stats.intervals import bootstrap_interval, cell_interval
-from preftune.tables.cells import DERIVED, EXACT, INAPPLICABLE, NOT_RUN, PAIRED, Cell, CellRecord
+from preftune.tables.cells import DERIVED, EXACT, INAPPLICABLE, NOT_RUN, PAIRED, WORDS, Cell, CellRecord
 from preftune.tables.measures import Measure, combine, measure
 from preftune.tables.scores import ScoreStore
 
@@ -141,6 +141,8 @@ def judge(
     """Verdict and reason: reproduced when the published number is within the interval or tolerance."""
     if cell.system == INAPPLICABLE:
         return "not applicable", missing
+    if cell.system == WORDS:
+        return missing, ""
     if cell.system != "ours":
         return "cited", "published number of another system, not run here"
     if value is None:

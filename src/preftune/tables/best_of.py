@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from preftune.errors import PreftuneError
 from preftune.evaluation.choices import COLUMNS, QUANTITIES, judge_choices
 from preftune.stats.bootstrap import Array, bootstrap_means
-from preftune.tables.measures import RESAMPLES, Measure, combine
+from preftune.tables.measures import RESAMPLES, Measure, subtract
 from preftune.tables.scores import ScoreStore, stack
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sheet import Sheet
@@ -85,9 +83,3 @@ def read_choices(store: ScoreStore, run: str, seed: int) -> dict[str, tuple[tupl
             raise PreftuneError(f"{path}: what it states of {task} is not what its answers give: {REMEDY}.")
         found[str(task)] = (tuple(map(str, rows["document"])), values)
     return found
-
-
-def subtract(a: Measure, b: Measure, says: str) -> Measure | None:
-    """a - b of the same questions, with the bootstrap's interval over questions (and seeds)."""
-    difference = combine([a, b], lambda columns: columns[0] - columns[1], says, paired=True)
-    return None if difference is None else replace(difference, resampled=True)

@@ -46,13 +46,18 @@ ALIGNMENT_TABLES = (
     "gradients",
     "overlap",
 )
+MULTITASK_TABLES = ("multitask",)
+COST_TABLES = ("costs",)
+CAPTIONING_TABLES = ("captions", "controls", "equal_data", "forgetting")
 TABLES = {
     "dph": ("glue", "gpt4all", "race", "ablations", *ALIGNMENT_TABLES),
-    "context_peft": ("adaptors", "encoders", "parameters", "captions", "controls"),
+    "context_peft": ("adaptors", "encoders", "parameters", *CAPTIONING_TABLES, *COST_TABLES, *MULTITASK_TABLES),
 }
 NOT_RUN = "not run at this scale"
 # The system of a cell that cannot be filled: a score that a run does not have.
 INAPPLICABLE = "none"
+# And of one that says in words why it has no number.
+WORDS = "words"
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,16 @@ UNITS = {
     "CIDEr_shuffled": PERCENT,
     "CIDEr_difference": PERCENT,
     **dict.fromkeys(("abstention", "error_rate", "repetition", "ended"), PERCENT),
-    **dict.fromkeys(("disagreement", "pairwise_accuracy", "ties"), PERCENT),
+    **dict.fromkeys(("disagreement", "pairwise_accuracy", "ties", "answer_score"), PERCENT),
     "perplexity": Unit("perplexity", 1, 2),
     "text_perplexity": Unit("perplexity", 1, 2),
     "kl_per_token": Unit("nats a token", 1, 4),
     "length_mean": Unit("tokens", 1, 1),
     **dict.fromkeys(("training_seconds", "wall_seconds"), Unit("seconds", 1, 0)),
+    "bytes": Unit("MB", 1e-6, 1),
+    "flops_per_token": Unit("MFLOP a token", 1e-6, 1),
+    "flops": Unit("TFLOP", 1e-12, 1),
+    "watt_hours": Unit("Wh", 1, 2),
     "steps": Unit("steps", 1, 0),
     "examples": Unit("pairs", 1, 0),
     "forward_passes": Unit("forward passes", 1, 0),
@@ -95,13 +104,17 @@ UNITS = {
     "perplexity_blank": Unit("perplexity", 1, 2),
     "difference": Unit("perplexity", 1, 2),
     "ratio": Unit("ratio", 1, 2),
+    "text_ratio": Unit("ratio", 1, 4),
+    "bits_per_character": Unit("bits a character", 1, 3),
+    "training_images": Unit("images", 1, 0),
+    "learning_rate": Unit("learning rate", 1, 5),
     "paper_parameters": Unit("parameters", 1, 0),
     **dict.fromkeys(
         ("lm_trainable_parameters", "trainable_parameters", "extra_parameters"), Unit("parameters", 1, 0)
     ),
 }
 # Counts, the same in every repetition, and p-values: without an interval.
-EXACT = ("parameters", "steps", "pairs", "forward passes", "questions", "comparisons", "p")
+EXACT = ("parameters", "steps", "pairs", "forward passes", "questions", "comparisons", "p", "images", "learning rate")
 
 
 @dataclass(frozen=True)

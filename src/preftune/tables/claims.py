@@ -1,14 +1,14 @@
 """Claims of the papers, each with its comparison, paired interval and verdict.
 
 `config/claims.tsv` has one row per claim. `a` and `b` are `run:score` (dph) or `run:metric` (context_peft);
-the effect is always a - b. `tasks` lists suites or tasks; `cell_a` and `cell_b` name published cells
+the effect is always a - b. A run may be a point `<method>@<part>` of the table of equal data. `tasks` lists suites or tasks; `cell_a` and `cell_b` name published cells
 (table/row/column).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,16 @@ def read_claims(path: Path, cells: Sequence[Cell]) -> list[Claim]:
     """The registry of claims; every published cell that a claim names must be in the registry of cells."""
     known = {f"{cell.table}/{cell.row}/{cell.column}" for cell in cells}
     return [_parse_claim(f"{path}, line {number}", row, known) for number, row in read_table(path, COLUMNS)]
+
+
+def name_runs(claims: Sequence[Claim], points: Mapping[str, str]) -> list[Claim]:
+    """The claims with runs in the place of points `<method>@<part>` of equal data, each with the run that was picked there."""
+    return [replace(claim, a=_name_run(claim.a, points), b=_name_run(claim.b, points)) for claim in claims]
+
+
+def _name_run(system: str, points: Mapping[str, str]) -> str:
+    run, colon, score = system.partition(":")
+    return f"{points.get(run, run)}{colon}{score}"
 
 
 def _parse_claim(where: str, row: dict[str, str], known: set[str]) -> Claim:

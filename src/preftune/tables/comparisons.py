@@ -17,7 +17,8 @@ from preftune.stats.bootstrap import (
     paired_bootstrap_nll,
     percentile_interval,
 )
-from preftune.tables.measures import IMAGES, correctness, measure_captions
+from preftune.tables.forgetting import PASSAGES, TEXT, measure_text, read_passages
+from preftune.tables.measures import Measure, correctness, measure_captions
 from preftune.tables.scores import Losses, ScoreStore, stack
 
 
@@ -191,18 +192,43 @@ def compare_cider(a: System, b: System, tasks: Sequence[str], store: ScoreStore)
     """Difference of CIDEr, times 100, paired over images."""
     _require(store, a, b)
     left, right = measure_captions(store, a.run, a.score), measure_captions(store, b.run, b.score)
+    return _compare_measures(left, right, 100, "CIDEr x 100")
+
+
+def compare_text(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
+    """Difference of the perplexity of plain text, paired over passages."""
+    _require(store, a, b)
+    return _compare_measures(measure_text(store, a.run), measure_text(store, b.run), 1, "perplexity")
+
+
+def _compare_measures(left: Measure | None, right: Measure | None, factor: float, unit: str) -> Comparison:
     if left is None or right is None or left.replicates is None or right.replicates is None:
-        raise NotTestable("no CIDEr of single images")
+        raise NotTestable(f"no {unit} of single items")
+    files = tuple(dict.fromkeys((*left.files, *right.files)))
     if left.n_items != right.n_items:
         raise PreftuneError(
-            f"{a.run} and {b.run} captioned different {IMAGES}: evaluate both with one limit."
+            f"{files[0]} and {files[-1]} are of different items: evaluate both with one limit."
         )
-    low, high = percentile_interval(100 * (left.replicates - right.replicates))
+    low, high = percentile_interval(factor * (left.replicates - right.replicates))
     seeds = min(len(left.per_seed), len(right.per_seed))
-    files = tuple(dict.fromkeys((*left.files, *right.files)))
-    return Comparison(
-        100 * (left.value - right.value), (low, high), left.n_items, seeds, "CIDEr x 100", files
+    return Comparison(factor * (left.value - right.value), (low, high), left.n_items, seeds, unit, files)
+
+
+def compare_text_shift(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
+    """Mean absolute change of a passage's nats a token from b to a; b has one language model, whatever its seed."""
+    _require(store, a, b)
+    seeds = {system.run: store.seeds(system.run, TEXT) for system in (a, b)}
+    if not all(seeds.values()):
+        raise NotTestable(f"{a.run} and {b.run} have not both read plain text")
+    (nll, tokens), (base, _) = (
+        read_passages(store, run, own) for run, own in ((a.run, seeds[a.run]), (b.run, seeds[b.run][:1]))
     )
+    if nll.shape[1] != base.shape[1]:
+        raise PreftuneError(f"{a.run} and {b.run} read different {PASSAGES}: evaluate both with one limit.")
+    changes = np.abs(nll - base) / tokens
+    low, high = percentile_interval(bootstrap_means(changes, PASSAGES))
+    files = tuple(store.path(run, seed, TEXT).as_posix() for run, own in seeds.items() for seed in own)
+    return Comparison(float(changes.mean()), (low, high), nll.shape[1], len(nll), "nats a token", files)
 
 
 def compare_counts(a: System, b: System, tasks: Sequence[str], store: ScoreStore) -> Comparison:
@@ -247,6 +273,8 @@ STATISTICS: dict[str, Statistic] = {
     "paired_bootstrap_shift": compare_shift,
     "paired_bootstrap_nll": compare_perplexity,
     "paired_bootstrap_cider": compare_cider,
+    "paired_bootstrap_text": compare_text,
+    "paired_bootstrap_text_shift": compare_text_shift,
     "counts": compare_counts,
     "none": _no_statistic,
 }

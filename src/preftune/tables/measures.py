@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -266,3 +266,9 @@ def combine(
     files = tuple(dict.fromkeys(file for member in members for file in member.files))
     per_seed = dict(zip(shared, map(float, by_seed), strict=True))
     return Measure(per_seed, replicates, items, "+".join(splits), files, aggregation)
+
+
+def subtract(a: Measure, b: Measure, says: str) -> Measure | None:
+    """a - b over the same items, with the bootstrap's interval over items (and seeds)."""
+    difference = combine([a, b], lambda columns: columns[0] - columns[1], says, paired=True)
+    return None if difference is None else replace(difference, resampled=True)

@@ -22,15 +22,17 @@ class Records:
 
     @classmethod
     def read(cls, records: Iterable[Path]) -> Records:
-        """Facts, and `wall_seconds`, of records `<run>/seed-<n>/run.json`; the path names run and seed."""
+        """Facts, `wall_seconds` and `watt_hours` of records `<run>/seed-<n>/run.json` or `<run>/seed-<n>.run.json`."""
         runs: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
         for path in sorted(records):
             record = read_json(path)
-            facts, seed = record.get("facts"), path.parent.name.removeprefix("seed-")
+            place = path.parent if path.name == "run.json" else path.with_name(path.name.removesuffix(".run.json"))
+            facts, seed = record.get("facts"), place.name.removeprefix("seed-")
             if not isinstance(facts, dict) or not seed.isdecimal():
                 raise PreftuneError(f"{path} is no record <run>/seed-<n>/run.json of a step: {REMEDY}.")
-            facts = facts | {"wall_seconds": record.get("time", {}).get("wall_seconds")}
-            runs.setdefault(path.parent.parent.name, {})[int(seed)] = (path, facts)
+            own = {"wall_seconds": record.get("time", {}), "watt_hours": record.get("energy", {})}
+            facts = facts | {name: part.get(name) for name, part in own.items()}
+            runs.setdefault(place.parent.name, {})[int(seed)] = (path, facts)
         return cls(runs)
 
     def measure(self, run: str, key: str) -> Measure | None:

@@ -9,89 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from preftune.stats.intervals import SEEDS_FOR_T
 from preftune.tables.assemble import Setting
-from preftune.tables.cells import EXACT, NOT_RUN, CellRecord
+from preftune.tables.cells import EXACT, NOT_RUN, WORDS, CellRecord
+from preftune.tables.equal_data import describe_crossings
 from preftune.tables.latex import escape_latex
+from preftune.tables.notes import HEADS, NOTES, TITLES
 from preftune.tables.templates import describe_templates
 
-TITLES = {
-    "glue": "GLUE (DPH paper)",
-    "gpt4all": "GPT4All (DPH paper)",
-    "race": "RACE (DPH paper)",
-    "ablations": "Ablations of DPH: mean accuracy over tasks",
-    "preferences": "Held-out preference pairs and choice tasks: accuracy by each score",
-    "baselines": "Heads and what stands in their place: quality and cost",
-    "frozen_grid": "Heads on the frozen SFT model: accuracy by the reward",
-    "alignment_cost": "What alignment costs the language model",
-    "reasoning": "Reasoning, contradiction and abstention",
-    "calibration": "Are differences of rewards probabilities?",
-    "paired_tests": "Two systems on the same questions, task by task",
-    "best_of": "Best of n: the answer that the reward chooses",
-    "pairwise": "Pairwise accuracy by section, in the manner of RewardBench",
-    "gradients": "Norm of each loss's gradient, by part of the model",
-    "overlap": "Questions of the evaluation that stand in the training mixes",
-    "adaptors": "Adaptors (Context-PEFT paper, Table 1): caption perplexity",
-    "encoders": "Encoders (Context-PEFT paper, Table 2): test perplexity, adaptors in attention and FFN",
-    "parameters": "Trainable LM parameters (Context-PEFT paper, Table 3)",
-    "captions": "Caption metrics, times 100",
-    "controls": "Do captions use the image? Two controls",
-}
-NOTES = {
-    "glue": "DPO, DPH and implicit are the log-probability score, the reward score and the log-ratio to the SFT model "
-    "(DPO's implicit reward) of one checkpoint (run dph-joint).",
-    "preferences": "Log a token is the mean log-probability of an answer's tokens, log summed that of the whole answer "
-    "with its end, implicit the log-ratio to the SFT model. A dash: the run has no such score; a run with the SFT "
-    "model's own weights has no implicit one.",
-    "baselines": "Each system is read by the score that its training shapes, named in parentheses. Passes are those of "
-    "every language model involved: an aligned policy scores what it generates, a reward model of its own comes on top "
-    "of the generator, the implicit reward needs policy and reference. An aligned policy stands in the SFT model's place "
-    "and adds its head to it; where SFT is a LoRA adapter, all share the base model, so a reward model of its own adds an "
-    "adapter with a head, and the reference an adapter. A pair counts each time that it is seen. Computed once, before "
-    "the training, is the SFT model's pass over the pairs (wall time of the step, loading included): states for heads on "
-    "the frozen model, log-probabilities for DPO. All runs share it.",
-    "alignment_cost": "KL(SFT || run) over held-out answers; length, repetition and ended answers of greedy decoding. "
-    "Lower is better for the first two, higher for accuracy; outside the mix are tasks of which no pair was trained on.",
-    "reasoning": "Higher is better for multi-step questions and TruthfulQA, lower for the three between: answers that "
-    "contradict their passage, answers to questions that have none, and declined questions that have one.",
-    "calibration": "δ is the reward of the preferred answer less that of the other. Pairs are the held-out preference pairs; "
-    "choice pairs set the gold candidate of a question against each wrong one: all count alike, and questions are resampled "
-    "with all of theirs. Choice tasks are without STS-B, whose answers are grades: the nearest is hardly wrong. A contrastive "
-    "loss makes σ(δ) the probability, the separable one σ(δ/2) where the rewards of a pair are centred on zero. T is fitted by maximum likelihood, between 0.05 and 20, on one half of the questions (a seeded "
-    "split) and predicts the other; the table gives the geometric mean of both fits, the interval of a prediction takes them "
-    "as they are. ECE: ten bins of equal width, each seed by itself. ECE has no interval: chance lifts a sum of "
-    "absolute gaps, and a resample lifts it once more, so that an interval can lie above the estimate. Lower is better for "
-    "Brier score, log loss and ECE; always saying 1/2 has a Brier score of 0.25 and a log loss of 0.693.",
-    "paired_tests": "The pairs of systems are those that the claims compare by accuracy. The interval of a − b is the paired "
-    "bootstrap's, over items and, where there are several, seeds. Answers of several seeds to one question are not "
-    "independent: who alone is right, and McNemar's exact two-sided p, are of the first seed of either system. Holm's "
-    "correction is over the tasks of one pair of systems.",
-    "best_of": "Shares of right answers among those that the run writes itself, mean over tasks. Random is the mean over the "
-    "samples, which is what a choice by chance is right with; any of n, that one of the samples is right: no choice does "
-    "better. Samples disagree where some are right and others are not, and only there a choice matters. An answer is right if "
-    "it is the gold one but for case and punctuation. Left out are questions whose gold answer is longer than max_new_tokens "
-    "(long_answer), whose prompt leaves no room for an answer in the model's context (long_prompt), or whose candidates are "
-    "empty or equal but for case and punctuation (not_distinct); the best_of.json of each run and seed counts them by task, "
-    "under skipped. "
-    "The intervals of both differences are paired bootstraps over questions, and seeds where there are several.",
-    "pairwise": "A pair is a question's gold answer against one of the others: won where the gold one has the higher score; a "
-    "tie counts one half (RewardBench: as lost). A section counts all its pairs alike, overall is the plain mean of the "
-    "sections that were run. Chat: preference pairs. Reasoning: GSM8K, WinoGrande, PIQA, HellaSwag, OpenBookQA, ARC. Reading: "
-    "RACE, BoolQ, answerable SQuAD. Faithfulness: unanswerable SQuAD, passage contradiction, TruthfulQA. Language: GLUE without "
-    "STS-B. Columns named RewardBench, where they were run, are its own pairs and sections, without its prior sets.",
-    "gradients": "A dash: the part is frozen, or the loss does not reach it; a language-model head that is the token "
-    "embedding counts as embeddings. KL is at its minimum at the SFT model, so its gradient is 0 up to rounding.",
-    "overlap": "Counts of questions; 0 is a clean task. Texts are compared without case, punctuation and white space; "
-    "only prompts of 13 words or more can share a 13-gram.",
-    "encoders": "Swin-Tiny and Swin-Large are the paper's; other scales use the encoders of config/runs.tsv.",
-    "parameters": "Agnostic and specific are counted for the shape of the paper's LM, at every scale alike.",
-}
-NOTES["gpt4all"] = NOTES["race"] = NOTES["glue"]
-HEADS = {
-    "gradients": "Loss",
-    "overlap": "Task",
-    "frozen_grid": "Head",
-    "calibration": "Run, prediction",
-    "paired_tests": "a − b, task",
-}
 CSV_FIELDS = (
     "table",
     "row",
@@ -138,14 +61,20 @@ def format_point(record: CellRecord, value: float) -> str:
 
 
 def format_value(record: CellRecord) -> str:
-    """Value ± half the interval's width, `not run at this scale`, or nothing for a cited system."""
+    """Value ± half the interval's width, what stands in its place, or nothing for a cited system."""
     if record.value is None:
-        return NOT_RUN if record.system == "ours" else ""
+        return format_absence(record)
     text = format_point(record, record.value)
     if record.interval is None:
         return text
     half = (record.interval[1] - record.interval[0]) / 2
     return f"{text} ± {format_number(half, record.rounding)}"
+
+
+def format_absence(record: CellRecord) -> str:
+    """`not run at this scale`, a cell's own words, or nothing for a cited system."""
+    own = record.verdict if record.system == WORDS else ""
+    return NOT_RUN if record.system == "ours" else own
 
 
 def labels(records: Iterable[CellRecord]) -> tuple[list[str], list[str]]:
@@ -188,6 +117,7 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
         lines.append("A correlation of constant predictions is undefined and counted as 0.")
     lines += describe_templates(records)
     lines += [NOTES[table]] if table in NOTES else []
+    lines += describe_crossings(records) if table == "equal_data" else []
     return lines + describe_sources(records)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from preftune.tables.assemble import Setting, record_cell
 from preftune.tables.averages import mean_accuracy, suite_tasks
-from preftune.tables.cells import INAPPLICABLE, Cell, CellRecord
+from preftune.tables.cells import INAPPLICABLE, WORDS, Cell, CellRecord
 from preftune.tables.measures import Measure
 from preftune.tables.scores import ScoreStore
 
@@ -34,6 +34,11 @@ class Sheet:
         """Add a cell that cannot be filled, for a reason: it prints as a dash and keeps its column in its place."""
         cell = Cell(self.table, row, column, metric, score, run=run, system=INAPPLICABLE)
         self.records.append(record_cell(cell, None, self.setting, reason))
+
+    def say(self, row: str, column: str, metric: str, words: str, *, run: str) -> None:
+        """Add a cell that has words in the place of a number."""
+        cell = Cell(self.table, row, column, metric, run=run, system=WORDS)
+        self.records.append(record_cell(cell, None, self.setting, words))
 
     def add_accuracy(
         self, store: ScoreStore, row: str, column: str, suites: tuple[str, ...], *, run: str, score: str

@@ -14,8 +14,8 @@ class CaptioningJobs(Jobs):
 
     @cached_property
     def encoders(self) -> list[str]:
-        """Encoders of this scale's captioning runs."""
-        return sorted({self.encoder(run.name) for run in self.runs("context_peft", "captioning")})
+        """Encoders of this scale's runs."""
+        return sorted({self.encoder(run.name) for run in self.runs("context_peft")})
 
     @cache
     def train_captioner(self, name: str, seed: int) -> Job:

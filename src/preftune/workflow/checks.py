@@ -8,12 +8,13 @@ from preftune.data.tasks.registry import find_tasks
 from preftune.errors import PreftuneError
 from preftune.evaluation.lm_eval_tasks import LM_EVAL_TASKS
 from preftune.workflow.config import did_you_mean
+from preftune.workflow.registry import Run
 
 if TYPE_CHECKING:
     from preftune.workflow.plan import Plan
 
 # What a run may start from, by its stage; "" is the base model itself.
-_PARENTS = {"sft": ("", "sft"), "alignment": ("sft",)}
+_PARENTS = {"sft": ("", "sft"), "alignment": ("sft",), "multitask": ("", "multitask")}
 
 
 def select_names(pattern: str, names: list[str], what: str) -> list[str]:
@@ -46,13 +47,8 @@ def check_plan(plan: "Plan") -> None:
     encoders = [name for name, model in plan.models.items() if model["kind"] == "encoder"]
     for run in plan.registry.values():
         settings = plan.settings(run.name)
-        parent = plan.registry[run.parent].stage if run.parent else ""
-        if parent not in _PARENTS.get(run.stage, ("",)):
-            raise PreftuneError(
-                f"config/{run.source}: run {run.name} of stage {run.stage} cannot start from "
-                f"{run.parent or 'nothing'}: name a run of stage sft as its parent."
-            )
-        if run.stage == "captioning":
+        _check_parents(plan, run)
+        if run.paper == "context_peft":
             _check_name(f"config/{run.source}: key encoder", "model", settings["encoder"], encoders)
     drift = config.dph.drift
     trained = [run.name for run in plan.runs("dph", "sft", "alignment")]
@@ -70,6 +66,10 @@ def check_plan(plan: "Plan") -> None:
     for name in config.dph.submission.runs:
         runs = [run.name for run in plan.runs("dph")]
         _check_name(f"{source}: key dph.submission.runs", "run", name, runs)
+    multitask = config.context_peft.multitask
+    if multitask is not None and multitask.questions.text is not None:
+        key = "context_peft.multitask.questions.text.dataset"
+        _check_name(f"{source}: key {key}", "data set", multitask.questions.text.dataset, plan.datasets)
     shown = [run.name for run in plan.runs("context_peft", "captioning")]
     _check_name(
         f"{source}: key context_peft.attention.run",
@@ -77,6 +77,27 @@ def check_plan(plan: "Plan") -> None:
         config.context_peft.attention.run,
         shown,
     )
+
+
+def _check_parents(plan: "Plan", run: Run) -> None:
+    where = f"config/{run.source}: run {run.name} of stage {run.stage}"
+    allowed = _PARENTS.get(run.stage, ("",))
+    for parent in run.parents or ("",):
+        if (plan.run(parent).stage if parent else "") not in allowed:
+            remedy = (
+                f"name a run of stage {allowed[-1]} as its parent" if allowed[-1] else "leave its parent out"
+            )
+            raise PreftuneError(f"{where} cannot start from {parent or 'nothing'}: {remedy}.")
+    if run.stage == "multitask":
+        if bool(run.parents) != (plan.settings(run.name)["adapter"] is None):
+            raise PreftuneError(
+                f"{where} has {'parents and' if run.parents else 'neither parents nor'} an adapter of its own: set adapter to "
+                "null where it joins parents, and only there."
+            )
+    elif len(run.parents) > 1:
+        raise PreftuneError(
+            f"{where} cannot start from {run.parent}: name one parent; only multitask runs join several."
+        )
 
 
 def _check_name(where: str, what: str, name: str, known: Iterable[str]) -> None:

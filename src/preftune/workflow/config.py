@@ -33,6 +33,8 @@ from preftune.settings.evaluation import (
     GradientSettings,
     SecondOpinionSettings,
 )
+from preftune.settings.multitask import MultitaskEvaluationSettings, MultitaskSettings
+from preftune.settings.questions import QuestionSettings
 from preftune.settings.reference import ReferenceOptions
 from preftune.settings.sft import SftSettings
 from preftune.settings.submission import SubmissionSettings
@@ -42,6 +44,19 @@ class CaptioningSection(CaptioningSettings):
     """Defaults of the captioning runs, and which encoder's features they read."""
 
     encoder: str = Field(description="a model of kind encoder in config/models.yaml")
+
+
+class MultitaskRun(MultitaskSettings):
+    """Defaults of the multi-task runs, and which encoder's features they read."""
+
+    encoder: str = Field(description="a model of kind encoder in config/models.yaml")
+
+
+class MultitaskSection(MultitaskRun):
+    """The multi-task experiment: defaults of its runs, its questions and its evaluation."""
+
+    questions: QuestionSettings
+    evaluation: MultitaskEvaluationSettings
 
 
 class AttentionSection(AttentionSettings):
@@ -103,6 +118,9 @@ class ContextPeftSection(Settings):
     generation: CaptionGenerationSettings
     metrics: CaptionMetricSettings = CaptionMetricSettings()
     attention: AttentionSection
+    multitask: MultitaskSection | None = Field(
+        default=None, description="null: left out, where there are no questions about images"
+    )
 
 
 class Selection(Settings):

@@ -19,13 +19,21 @@ from preftune.provenance.record import hash_settings
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.base import Settings
 from preftune.settings.sft import SftSettings
-from preftune.workflow.config import CaptioningSection, Config, did_you_mean, relative_to_root, validate
+from preftune.workflow.config import (
+    CaptioningSection,
+    Config,
+    MultitaskRun,
+    did_you_mean,
+    relative_to_root,
+    validate,
+)
 from preftune.workflow.registry import Run, apply_overrides, read_runs, read_yaml
 
 _STAGE_SCHEMAS: dict[str, type[Settings]] = {
     "sft": SftSettings,
     "alignment": AlignmentSettings,
     "captioning": CaptioningSection,
+    "multitask": MultitaskRun,
 }
 
 
@@ -83,14 +91,30 @@ class Jobs:
         run = self.run(name)
         if run.stage == "base":
             return {}
-        section = getattr(getattr(self.config, run.paper), run.stage).model_dump(mode="json")
-        merged = apply_overrides(section, run.overrides)
-        return validate(_STAGE_SCHEMAS[run.stage], merged, f"config/{run.source}").model_dump(mode="json")
+        schema, section = _STAGE_SCHEMAS[run.stage], getattr(getattr(self.config, run.paper), run.stage)
+        if section is None:
+            raise PreftuneError(
+                f"config/{run.source}: run {name} needs the section {run.paper}.{run.stage}, which {self.source} leaves out: "
+                "add it, or take the run out."
+            )
+        merged = apply_overrides(
+            section.model_dump(mode="json", include=set(schema.model_fields)), run.overrides
+        )
+        return validate(schema, merged, f"config/{run.source}").model_dump(mode="json")
+
+    def scored_runs(self, paper: str) -> list[Run]:
+        """Runs of the paper's own tables and figures: the multi-task experiment has a table to itself."""
+        return [run for run in self.runs(paper) if run.stage != "multitask"]
+
+    def parents(self, run: Run, seed: int) -> list[tuple[str, int]]:
+        """Each parent that a run continues, and its seed: the same one where the parent has it, else its first."""
+        seeds = {parent: self.run(parent).seeds for parent in run.parents}
+        return [(parent, seed if seed in own else own[0]) for parent, own in seeds.items()]
 
     def parent_seed(self, run: Run, seed: int) -> int:
-        """The seed of the parent that a run continues: the same one where the parent has it, else the parent's first."""
-        seeds = self.run(run.parent).seeds
-        return seed if seed in seeds else seeds[0]
+        """The seed of the only parent."""
+        ((_, own),) = self.parents(run, seed)
+        return own
 
     def raw(self, paper: str, dataset: str = "") -> str:
         """The folder of raw rows: generated, the user's own, or fetched."""

@@ -7,7 +7,13 @@ from pathlib import Path
 from preftune.provenance.digest import ROOT
 from preftune.workflow.jobs import Job
 from preftune.workflow.plan import Plan
-from preftune.workflow.targets import ALIGNMENT_TABLES, TABLES
+from preftune.workflow.targets import (
+    ALIGNMENT_TABLES,
+    CAPTIONING_TABLES,
+    COST_TABLES,
+    MULTITASK_TABLES,
+    TABLES,
+)
 
 
 def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
@@ -20,6 +26,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     for dataset in plan.evaluation_datasets:
         yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
     yield f"{results}/context_peft/data/captions", plan.prepare_captions()
+    if plan.config.context_peft.multitask is not None:
+        yield f"{results}/context_peft/data/questions", plan.prepare_questions()
     for encoder in plan.encoders:
         yield f"{results}/context_peft/features/{encoder}", plan.compute_features(encoder)
     yield f"{results}/dph/gradients.json", plan.compute_gradients()
@@ -52,6 +60,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
                 yield f"{folder}/models/{place}", plan.train(run.name, seed)
             if run.paper == "dph":
                 yield f"{folder}/scores/{place}/run.json", plan.evaluate_tasks(run.name, seed)
+            elif run.stage == "multitask":
+                yield f"{folder}/multitask/{place}", plan.evaluate_multitask(run.name, seed)
             else:
                 yield f"{folder}/captions/{place}.jsonl", plan.generate_captions(run.name, seed)
                 yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_perplexity(run.name, seed)
@@ -59,9 +69,19 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     for paper, tables in TABLES.items():
         yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)
         for table in tables:
-            rule = "tabulate_claims" if table == "claims" else "tabulate_scores"
-            job = plan.tabulate_alignment() if table in ALIGNMENT_TABLES else plan.tabulate(rule, paper)
-            yield f"{results}/{paper}/tables/{table}.csv", job
+            yield f"{results}/{paper}/tables/{table}.csv", _table_job(plan, paper, table)
+
+
+def _table_job(plan: Plan, paper: str, table: str) -> Job:
+    if table in ALIGNMENT_TABLES:
+        return plan.tabulate_alignment()
+    if table in CAPTIONING_TABLES:
+        return plan.tabulate_captioning()
+    if table in COST_TABLES:
+        return plan.tabulate_costs()
+    if table in MULTITASK_TABLES:
+        return plan.tabulate_multitask()
+    return plan.tabulate("tabulate_claims" if table == "claims" else "tabulate_scores", paper)
 
 
 def find_stale(plan: Plan) -> list[str]:

@@ -5,17 +5,20 @@ from functools import cache, cached_property
 from typing import Any
 
 from preftune.report.catalogue import FIGURES
-from preftune.workflow.captioning_jobs import CaptioningJobs
+from preftune.tables.captioners import CaptionerSettings, find_methods, main_runs
 from preftune.workflow.checks import check_plan
 from preftune.workflow.config import Config
 from preftune.workflow.jobs import Job
 from preftune.workflow.language_jobs import LanguageJobs
+from preftune.workflow.multitask_jobs import MultitaskJobs
 from preftune.workflow.registry import Run
 
 REGISTRIES = ("config/cells.tsv", "config/claims.tsv")
+# More captions than these under one image nobody reads.
+GALLERY = ("none", "bitfit-af-specific", "lora-8-af-agnostic", "lora-8-af-specific", "lora-64-af-specific", "full-ft")
 
 
-class Plan(LanguageJobs, CaptioningJobs):
+class Plan(LanguageJobs, MultitaskJobs):
     """Everything that the Snakefile needs to know about one scale."""
 
     def __init__(self, config: Config, source: str) -> None:
@@ -26,13 +29,14 @@ class Plan(LanguageJobs, CaptioningJobs):
         """The job that makes a run's model; for a base run the fetched model itself."""
         if self.run(name).paper == "dph":
             return self.train_language(name, seed)
-        return self.train_captioner(name, seed)
+        multitask = self.run(name).stage == "multitask"
+        return self.train_multitask(name, seed) if multitask else self.train_captioner(name, seed)
 
     @cache
     def scores(self, paper: str) -> tuple[Job, ...]:
         """Every score job of one paper."""
         jobs: list[Job] = []
-        for run in self.runs(paper):
+        for run in self.scored_runs(paper):
             for seed in run.seeds:
                 if paper == "dph":
                     jobs.append(self.evaluate_tasks(run.name, seed))
@@ -49,9 +53,24 @@ class Plan(LanguageJobs, CaptioningJobs):
 
     def tabulate(self, rule: str, paper: str) -> Job:
         """A table of one paper."""
-        settings = {"paper": paper, "scale": self.config.scale, "data": self.label,
-                    "runs": [run.name for run in self.runs(paper)]}  # fmt: skip
+        settings: dict[str, Any] = {"paper": paper, "scale": self.config.scale, "data": self.label,
+                                    "runs": [run.name for run in self.scored_runs(paper)]}  # fmt: skip
+        if (rule, paper) == ("tabulate_claims", "context_peft"):
+            settings["captioners"] = self.captioners
         return self.job(rule, settings, parents=self.scores(paper), files=REGISTRIES)
+
+    def tabulate_captioning(self) -> Job:
+        """The tables that are made from the captioning runs of a scale."""
+        settings = {"paper": "context_peft", "scale": self.config.scale, "data": self.label,
+                    "runs": list(self.captioners), "captioners": self.captioners}  # fmt: skip
+        return self.job("tabulate_captioning", settings, parents=self.scores("context_peft"))
+
+    def tabulate_costs(self) -> Job:
+        """The table of what captioning runs cost."""
+        settings = {"paper": "context_peft", "scale": self.config.scale, "data": self.label,
+                    "runs": [run.name for run in self.main_captioners], "captioners": self.captioners}  # fmt: skip
+        decoded = [self.generate_captions(run.name, run.seeds[0]) for run in self.main_captioners]
+        return self.job("tabulate_costs", settings, parents=(*self.trainings("context_peft"), *decoded))
 
     def tabulate_alignment(self) -> Job:
         """The tables of what alignment brings and costs."""
@@ -97,6 +116,33 @@ class Plan(LanguageJobs, CaptioningJobs):
         return {name: {key: self.settings(name)[key] for key in keys} for name in runs}
 
     @cached_property
+    def captioners(self) -> dict[str, dict[str, Any]]:
+        """What tables and figures read of the settings of each captioning run."""
+        runs = [run.name for run in self.runs("context_peft", "captioning")]
+        return {name: CaptionerSettings.of(self.settings(name)) for name in runs}
+
+    @cached_property
+    def _captioners(self) -> dict[str, CaptionerSettings]:
+        return {name: CaptionerSettings.model_validate(one) for name, one in self.captioners.items()}
+
+    @cached_property
+    def main_captioners(self) -> list[Run]:
+        """The captioning runs that tables list and figures draw one by one, without the points of grids."""
+        return [self.run(name) for name in main_runs(self._captioners)]
+
+    @cached_property
+    def grid_captioners(self) -> list[Run]:
+        """The captioning runs that are points of a grid over learning rates and parts of the images."""
+        grids = [own for method in find_methods(self._captioners) if len(own := method.runs) > 1]
+        return [self.run(name) for own in grids for name in own]
+
+    @cached_property
+    def gallery_runs(self) -> list[str]:
+        """The runs whose captions stand under the images of gallery and report."""
+        names = [run.name for run in self.main_captioners]
+        return [name for name in GALLERY if name in names] or names[: len(GALLERY)]
+
+    @cached_property
     def mix_tasks(self) -> list[str]:
         """Tasks on whose data sets alignment trains."""
         trained = set(self.mix_datasets("preference_mix"))
@@ -105,17 +151,17 @@ class Plan(LanguageJobs, CaptioningJobs):
         ]
 
     def curves(self, paper: str) -> list[Run]:
-        """Runs whose training curves are drawn: of the DPH paper's many those whose cost is measured."""
+        """Runs whose training curves are drawn: of the DPH paper's many those whose cost is measured, of the other's no grids."""
         if paper == "dph":
             return [self.run(name) for name in self.config.dph.drift.runs]
-        return self.runs(paper)
+        return self.main_captioners
 
     def plot(self, rule: str, paper: str) -> Job:
         """A figure of one paper."""
         settings: dict[str, Any] = {
             "scale": self.config.scale,
             "data": self.label,
-            "runs": [run.name for run in self.runs(paper)],
+            "runs": [run.name for run in self.scored_runs(paper)],
         }
         if rule in _FACTS:
             name, value = _FACTS[rule]
@@ -142,7 +188,8 @@ class Plan(LanguageJobs, CaptioningJobs):
             for paper in ("dph", "context_peft")
         ]
         figures = [self.plot(f"plot_{name}", paper) for paper, names in FIGURES.items() for name in names]
-        tables.append(self.tabulate_alignment())
+        tables += [self.tabulate_alignment(), self.tabulate_captioning(), self.tabulate_costs()]
+        tables.append(self.tabulate_multitask())
         tables += self.submissions
         tables += [self.evaluate_second_opinion(run.name, run.seeds[0]) for run in self.runs("dph", "sft")]
         settings = {"scale": self.config.scale, "data": self.label}
@@ -157,6 +204,9 @@ _FACTS: dict[str, tuple[str, Callable[[Plan], Any]]] = {
     "plot_margins": ("settings", lambda plan: plan.run_facts),
     "plot_reliability": ("settings", lambda plan: plan.run_facts),
     "plot_alignment_cost": ("mix_tasks", lambda plan: plan.mix_tasks),
+    "plot_pareto": ("captioners", lambda plan: plan.captioners),
+    "plot_equal_data": ("captioners", lambda plan: plan.captioners),
+    "plot_gallery": ("runs", lambda plan: plan.gallery_runs),
 }
 _PARENTS: dict[str, Callable[[Plan, str], tuple[Job, ...]]] = {
     "plot_training_curves": lambda plan, paper: plan.trainings(paper),

@@ -13,7 +13,7 @@ import yaml
 from preftune.errors import PreftuneError
 from preftune.workflow.config import did_you_mean
 
-PAPER_STAGES = {"dph": ("base", "sft", "alignment"), "context_peft": ("captioning",)}
+PAPER_STAGES = {"dph": ("base", "sft", "alignment"), "context_peft": ("captioning", "multitask")}
 STAGES = tuple(stage for stages in PAPER_STAGES.values() for stage in stages)
 _COLUMNS = ("scale", "run", "paper", "stage", "parent", "overrides", "sweep", "seeds")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -30,6 +30,11 @@ class Run:
     overrides: dict[str, Any]
     seeds: tuple[int, ...]
     source: str
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The runs that it starts from: none, one, or several joined by `+`."""
+        return tuple(self.parent.split("+")) if self.parent else ()
 
 
 def read_runs(path: Path, scale: str) -> dict[str, Run]:
@@ -48,10 +53,11 @@ def read_runs(path: Path, scale: str) -> dict[str, Run]:
                         )
                     runs[run.name] = run
     for run in runs.values():
-        if run.parent and run.parent not in runs:
-            raise PreftuneError(
-                f"{run.source}: run {run.name} has an unknown parent {run.parent}{did_you_mean(run.parent, runs)}"
-            )
+        for parent in run.parents:
+            if parent not in runs:
+                raise PreftuneError(
+                    f"{run.source}: run {run.name} has an unknown parent {parent}{did_you_mean(parent, runs)}"
+                )
     return runs
 
 

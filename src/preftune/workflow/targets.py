@@ -7,7 +7,7 @@ from typing import Any
 from preftune.provenance.digest import ROOT
 from preftune.report import catalogue
 from preftune.tables import cells
-from preftune.tables.cells import ALIGNMENT_TABLES
+from preftune.tables.cells import ALIGNMENT_TABLES, CAPTIONING_TABLES, COST_TABLES, MULTITASK_TABLES
 from preftune.workflow.checks import select_names
 from preftune.workflow.config import validate_config
 from preftune.workflow.plan import Plan
@@ -15,7 +15,10 @@ from preftune.workflow.registry import Run
 
 TABLES = {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()}
 PAPER_TABLES = tuple(
-    table for tables in cells.TABLES.values() for table in tables if table not in ALIGNMENT_TABLES
+    table
+    for tables in cells.TABLES.values()
+    for table in tables
+    if table not in (*ALIGNMENT_TABLES, *CAPTIONING_TABLES, *COST_TABLES, *MULTITASK_TABLES)
 )
 FIGURES = {paper: tuple(figures) for paper, figures in catalogue.FIGURES.items()}
 CAPTION_SCORES = ("perplexity", "validation", "text", "captions")
@@ -46,7 +49,9 @@ class Targets:
         return self.plan.config.results
 
     def scores_of(self, run: Run) -> list[str]:
-        """Score files of a run, for every seed."""
+        """Score files of a run, for every seed; a multi-task run has a folder of them."""
+        if run.stage == "multitask":
+            return [f"{self.results}/{run.paper}/multitask/{run.name}/seed-{seed}" for seed in run.seeds]
         folders = [f"{self.results}/{run.paper}/scores/{run.name}/seed-{seed}" for seed in run.seeds]
         if run.paper == "dph":
             names = [
@@ -59,20 +64,21 @@ class Targets:
         return [f"{folder}/{name}" for folder in folders for name in names]
 
     def scores(self, paper: str) -> list[str]:
-        """What stands for the scores of every run of a paper: one record a folder (dph), one file a record."""
-        names = ("run.json",) if paper == "dph" else tuple(f"{name}.json" for name in CAPTION_SCORES)
-        folders = [
-            f"{self.results}/{paper}/scores/{run.name}/seed-{seed}"
-            for run in self.plan.runs(paper)
-            for seed in run.seeds
-        ]
-        return [f"{folder}/{name}" for folder in folders for name in names]
+        """What stands for the scores of every run of a paper: the record of a folder (dph), or a file of each of its jobs."""
+        names = ("run.json",) if paper == "dph" else ("perplexity.json", "captions.json")
+        return [f"{folder}/{name}" for folder in self.score_words(paper) for name in names]
 
     def score_words(self, paper: str) -> list[str]:
-        """What a table is given: folders that hold one record (dph), or files with a record each (context_peft)."""
-        if paper == "dph":
-            return [path.removesuffix("/run.json") for path in self.scores(paper)]
-        return [path for run in self.plan.runs(paper) for path in self.scores_of(run)]
+        """What a table is given: the folder of every run and seed. The files one by one are more than a command line takes."""
+        return [
+            f"{self.results}/{paper}/scores/{run.name}/seed-{seed}"
+            for run in self.plan.scored_runs(paper)
+            for seed in run.seeds
+        ]
+
+    def multitask(self) -> list[str]:
+        """Score folders of the multi-task experiment."""
+        return [path for run in self.plan.runs("context_peft", "multitask") for path in self.scores_of(run)]
 
     def drift(self) -> list[str]:
         """What alignment did to the language model, for the runs that are measured."""
@@ -102,15 +108,26 @@ class Targets:
         runs = self.plan.runs(paper, "sft", "alignment", "captioning")
         return [f"{self.results}/{paper}/models/{run.name}/seed-{seed}" for run in runs for seed in run.seeds]
 
+    def grid_records(self) -> list[str]:
+        """Records of the captioners that are points of a grid."""
+        folder = f"{self.results}/context_peft/models"
+        runs = self.plan.grid_captioners
+        return [f"{folder}/{run.name}/seed-{seed}/run.json" for run in runs for seed in run.seeds]
+
     def curves(self, paper: str) -> list[str]:
         """Model folders whose training curves are drawn."""
         runs = self.plan.curves(paper)
         return [f"{self.results}/{paper}/models/{run.name}/seed-{seed}" for run in runs for seed in run.seeds]
 
     def captions(self) -> list[str]:
-        """Generated captions of the first seed of every captioning run."""
-        runs = self.plan.runs("context_peft")
+        """Generated captions of the first seed of every captioning run that stands for itself."""
+        runs = self.plan.main_captioners
         return [f"{self.results}/context_peft/captions/{run.name}/seed-{run.seeds[0]}.jsonl" for run in runs]
+
+    def gallery(self) -> list[str]:
+        """The captions that gallery and report show beside their images."""
+        shown = set(self.plan.gallery_runs)
+        return [path for path in self.captions() if path.split("/")[-2] in shown]
 
     def tables(self, paper: str, names: list[str] | None = None) -> list[str]:
         """Files of a paper's tables."""

@@ -2,46 +2,23 @@
 
 import pytest
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from preftune.adapters.install import install_adapters
 from preftune.adapters.parameters import (
     PAPER_DECODER,
-    PAPER_VOCABULARY,
     adapter_parameters,
     llama_decoder,
     paper_parameter_table,
 )
+from preftune.models.lsw import PAPER_150M, LswConfig, LswForCausalLM
 from preftune.settings.captioning import AdapterSettings
 
 
-class PaperBlock(nn.Module):
-    """One decoder block of the paper's shape, linears and norms only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(768, 768) for _ in range(4))
-        self.gate_up_proj, self.down_proj = nn.Linear(768, 6144), nn.Linear(3072, 768)
-        self.norms = nn.ModuleList([nn.LayerNorm(768), nn.LayerNorm(768)])
-
-
-class PaperModel(nn.Module):
-    """The paper's language model as far as its parameters go (a composition of the printed count)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Embedding(PAPER_VOCABULARY, 768)
-        self.ends = nn.ModuleList(
-            [nn.Linear(768, 768), nn.Linear(768, 768), nn.LayerNorm(768), nn.LayerNorm(768)]
-        )
-        self.blocks = nn.ModuleList([PaperBlock() for _ in range(12)])
-
-
-def paper_model() -> PaperModel:
-    """On the meta device: shapes without memory."""
+def paper_model() -> LswForCausalLM:
+    """The paper's language model on the meta device: shapes without memory."""
     with torch.device("meta"):
-        return PaperModel()
+        return LswForCausalLM(LswConfig(**PAPER_150M))
 
 
 PUBLISHED = {

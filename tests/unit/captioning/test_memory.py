@@ -26,7 +26,7 @@ from tests.unit.captioning.captioner_helpers import RUNS, tiny_batch, tiny_capti
 
 every_run = pytest.mark.parametrize(("kind", "context"), RUNS)
 PEAK = Path(__file__).with_name("peak_of_a_pass.py")
-TOLERANCE = 0.2
+TOLERANCE = 0.15
 """Of the peak of a process: the C library rounds and keeps blocks."""
 
 
@@ -80,7 +80,7 @@ def _text(rows: int, length: int) -> Contexts:
 
 @every_run
 def test_files_hold_what_is_predicted(kind: str, context: str, tmp_path: Path) -> None:
-    """Beside the values a file has names and shapes: less than 120 bytes a tensor here."""
+    """Beside the values a file has names and shapes: less than 160 bytes a tensor here."""
     captioner = tiny_captioner(tmp_path / "base", kind, context)
     captions, features = write_data(tmp_path / "data")
     images = load_captioned_images(captions, features, "train")
@@ -97,7 +97,7 @@ def test_files_hold_what_is_predicted(kind: str, context: str, tmp_path: Path) -
         if captioner.adapters is None
         else [parameter for _, parameter in captioner.adapters.named_parameters()]
     )
-    assert 0 <= found["adapter"] - found["predicted"] <= 120 * len(stored) + 120 * bool(stored)
+    assert 0 <= found["adapter"] - found["predicted"] <= 160 * (len(stored) + 1)
     assert found["connector"] > 4 * (6 * 32 + 32)
 
 
@@ -121,7 +121,7 @@ def test_a_measured_pass_leaves_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone says this")
-@pytest.mark.parametrize("kind", ["none", "lora"])
+@pytest.mark.parametrize("kind", ["none", "lora", "full"])
 def test_prediction_is_near_the_peak_of_a_process(kind: str) -> None:
     """Gradients and activations of a pass, in a process whose C library gives large blocks back."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}

@@ -118,7 +118,9 @@ def write_models(root: Path) -> list[Path]:
     ]
 
 
-def write_perplexity(root: Path, run: str, level: float, images: int = 24, seed: int = 0) -> Path:
+def write_perplexity(
+    root: Path, run: str, level: float, images: int = 24, seed: int = 0, parameters: int = 1000
+) -> Path:
     """Perplexity files of one captioning run around `level` nats per token."""
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True)
@@ -129,13 +131,16 @@ def write_perplexity(root: Path, run: str, level: float, images: int = 24, seed:
     frame = pd.DataFrame(
         {"image_id": image, "caption_index": np.tile(np.arange(5), images), "tokens": tokens}
     )
-    frame.assign(nll=nll, nll_blank=nll * 1.2).to_parquet(folder / "perplexity.parquet")
+    frame = frame.assign(nll=nll, nll_blank=nll * 1.2)
     perplexity = math.exp(nll.sum() / tokens.sum())
     record = {
         "split": "test", "n_images": images, "n_captions": len(image), "tokens": int(tokens.sum()),
-        "perplexity": perplexity, "perplexity_blank": perplexity**1.2, "lm_trainable_parameters": 1000,
+        "perplexity": perplexity, "perplexity_blank": perplexity**1.2, "lm_trainable_parameters": parameters,
+        "trainable_parameters": parameters + 1000,
     }  # fmt: skip
-    (folder / "perplexity.json").write_text(json.dumps(record))
+    for name, split in (("perplexity", "test"), ("validation", "validation")):
+        (folder / f"{name}.json").write_text(json.dumps(record | {"split": split}))
+        frame.to_parquet(folder / f"{name}.parquet")
     return folder
 
 
@@ -146,6 +151,12 @@ def write_captioners(root: Path) -> list[Path]:
         "bitfit-af-specific": 2.2, "ia3-af-specific": 2.4,
     }  # fmt: skip
     return [write_perplexity(root, run, level) for run, level in levels.items()]
+
+
+def captioner(encoder: str = "swinv2-tiny", **adapter: object) -> dict[str, Any]:
+    """What figures and tables read of a captioning run's settings."""
+    return {"encoder": encoder, "adapter": adapter, "connector": "linear", "train_fraction": 1.0, "views": None,
+            "learning_rate": 1e-4, "steps": 100}  # fmt: skip
 
 
 def write_images(root: Path, count: int = 12) -> list[str]:

@@ -13,11 +13,17 @@ from preftune.report.catalogue import FIGURES
 from preftune.report.markdown import render_markdown
 from preftune.report.pictures import read_gallery
 from preftune.report.render import format_duration, render_report
+from preftune.settings.report import MultitaskTableSettings
 from preftune.tables.alignment import ALIGNMENT_TABLES, alignment_records
 from preftune.tables.assemble import Setting, build_records
-from preftune.tables.cells import TABLES, read_cells
+from preftune.tables.captioner_costs import cost_records
+from preftune.tables.captioners import CaptioningTableSettings
+from preftune.tables.captioning import captioning_records
+from preftune.tables.cells import CAPTIONING_TABLES, COST_TABLES, TABLES, read_cells
 from preftune.tables.claims import judge_claims, read_claims
-from preftune.tables.lists import LIST_TABLES, list_records
+from preftune.tables.lists import ablation_records
+from preftune.tables.multitask import multitask_records
+from preftune.tables.records import Records
 from preftune.tables.scores import ScoreStore
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
@@ -84,8 +90,14 @@ def write_tables(results: Path) -> None:
                 made[table] = alignment_records(
                     table, Sources.read(runs, [results / paper / "scores"]), settings
                 )
-            elif table in LIST_TABLES:
-                made[table] = list_records(table, runs, store, setting)
+            elif table in COST_TABLES:
+                own = CaptioningTableSettings(paper="context_peft", scale="demo", data="embedded", runs=tuple(runs))
+                made[table] = cost_records(own, Records.read([]), Records.read([]))
+            elif table in CAPTIONING_TABLES:
+                own = CaptioningTableSettings(paper="context_peft", scale="demo", data="embedded", runs=tuple(runs))
+                made[table] = captioning_records(table, store, Records.read([]), own)
+            elif table == "ablations":
+                made[table] = ablation_records(runs, store, setting)
             else:
                 made[table] = build_records(chosen, store, setting)
         for table, records in made.items():

@@ -99,37 +99,66 @@ def write_run(
 
 
 def write_captioner(
-    root: Path, run: str, seed: int, nats: float, blank: float, images: int = 30, parameters: int = 1000
+    root: Path,
+    run: str,
+    seed: int,
+    nats: float,
+    blank: float = 2.5,
+    images: int = 30,
+    parameters: int = 1000,
+    validation: float | None = None,
+    text: float = 3.0,
+    cider: float = 0.75,
 ) -> None:
-    """Caption losses of about `nats` a token (`blank` with a blank image) and caption metrics of one run."""
-    generator = np.random.default_rng(seed)
-    noise = np.repeat(generator.normal(0, 0.1, images), 5)
+    """Score files of one captioning run: about `nats` a token on the test split (`blank` with a blank image), `validation` on the
+    validation split (null: the same), `text` on plain text, and a CIDEr of about `cider`.
+    """
+    folder = root / run / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    own = nats if validation is None else validation
+    for name, split, level in (("perplexity", "test", nats), ("validation", "validation", own)):
+        frame = caption_losses(seed, images, level, blank)
+        write_losses(folder / f"{name}.json", frame, split, parameters)
+    passages = pd.DataFrame({"passage": [f"race-{n}" for n in range(8)], "tokens": np.arange(10, 18)})
+    passages["nll"] = passages["tokens"] * (text + np.linspace(-0.1, 0.1, 8))
+    passages.to_parquet(folder / "text.parquet", index=False)
+    perplexity = float(np.exp(passages["nll"].sum() / passages["tokens"].sum()))
+    record = {"split": "test", "dataset": "race", "n_passages": 8, "text_perplexity": perplexity}
+    (folder / "text.json").write_text(json.dumps(record))
+    write_caption_metrics(folder, cider + np.random.default_rng(seed).uniform(-0.25, 0.25, images))
+
+
+def caption_losses(seed: int, images: int, nats: float, blank: float) -> pd.DataFrame:
+    """Five captions of ten tokens and forty characters an image."""
+    noise = np.repeat(np.random.default_rng(seed).normal(0, 0.1, images), 5)
     frame = pd.DataFrame(
         {"image_id": np.repeat(np.arange(images), 5), "caption_index": np.tile(np.arange(5), images)}
     )
-    frame["tokens"] = 10
-    frame["nll"] = 10 * (nats + noise)
-    frame["nll_blank"] = 10 * (blank + noise)
-    folder = root / run / f"seed-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(folder / "perplexity.parquet", index=False)
+    losses = {"nll": 10 * (nats + noise), "nll_blank": 10 * (blank + noise)}
+    return frame.assign(tokens=10, characters=40, **losses)
+
+
+def write_losses(path: Path, frame: pd.DataFrame, split: str, parameters: int) -> None:
+    """Corpus figures and the table of captions beside them."""
+    frame.to_parquet(path.with_suffix(".parquet"), index=False)
     sums = frame.sum()
     record = {
-        "split": "test",
-        "n_images": images,
+        "split": split,
+        "n_images": frame["image_id"].nunique(),
         "n_captions": len(frame),
         "lm_trainable_parameters": parameters,
-    }
-    record |= {
         "perplexity": float(np.exp(sums["nll"] / sums["tokens"])),
         "perplexity_blank": float(np.exp(sums["nll_blank"] / sums["tokens"])),
+        "bits_per_character": float(sums["nll"] / np.log(2) / sums["characters"]),
     }
-    (folder / "perplexity.json").write_text(json.dumps(record))
-    cider = generator.uniform(0.5, 1.0, images)
-    items = pd.DataFrame({"image_id": np.arange(images), "cider": cider, "cider_shuffled": 0.1 * cider})
-    items = items.assign(bleu4=0.1, meteor=0.2, rouge_l=0.3)
-    items.to_parquet(folder / "captions.parquet", index=False)
+    path.write_text(json.dumps(record))
+
+
+def write_caption_metrics(folder: Path, cider: np.ndarray) -> None:
+    """Caption metrics of images with these CIDEr scores."""
+    items = pd.DataFrame({"image_id": np.arange(len(cider)), "cider": cider, "cider_shuffled": 0.1 * cider})
+    items.assign(bleu4=0.1, meteor=0.2, rouge_l=0.3).to_parquet(folder / "captions.parquet", index=False)
     metrics = {f"BLEU-{n}": 0.5 / n for n in (1, 2, 3, 4)}
     metrics |= {"METEOR": 0.25, "ROUGE-L": 0.3, "CIDEr": float(cider.mean())}
-    shuffled = {"CIDEr": float(0.1 * cider.mean())}
-    (folder / "captions.json").write_text(json.dumps({"n": images, "metrics": metrics, "shuffled": shuffled}))
+    record = {"n": len(cider), "metrics": metrics, "shuffled": {"CIDEr": float(0.1 * cider.mean())}}
+    (folder / "captions.json").write_text(json.dumps(record))

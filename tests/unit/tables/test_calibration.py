@@ -14,7 +14,8 @@ from preftune.stats.calibration import TEMPERATURES, assess_reliability, fit_tem
 from preftune.tables.alignment import alignment_records
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import NOT_RUN, CellRecord
-from preftune.tables.render import NOTES, render_latex, render_markdown
+from preftune.tables.notes import NOTES
+from preftune.tables.render import render_latex, render_markdown
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
 from tests.unit.tables.alignment_folders import write_binary, write_questions

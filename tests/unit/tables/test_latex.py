@@ -3,7 +3,7 @@
 import pytest
 
 from preftune.tables.latex import escape_latex
-from preftune.tables.render import HEADS, NOTES, TITLES
+from preftune.tables.notes import HEADS, NOTES, TITLES
 
 
 def test_special_characters_are_escaped_once() -> None:

@@ -7,7 +7,7 @@ from preftune.figures.settings import System
 from preftune.preference import gradients
 from preftune.tables import averages, cells, probes, scores
 from preftune.tables.alignment import ALIGNMENT_TABLES
-from preftune.tables.render import TITLES
+from preftune.tables.notes import TITLES
 from preftune.workflow import targets
 
 
