@@ -1,6 +1,9 @@
 """Command lines of the captioning runs on a tiny model: train, perplexity, captions, attention."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import compute_attention
@@ -99,6 +102,29 @@ def test_training_is_reproducible(data: list[str], tmp_path: Path) -> None:
         train(data, tmp_path / name, "lora")
     for file in ("image/adapter_model.safetensors", "connector.safetensors"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_two_processes_under_torchrun_train_what_one_does(data: list[str], tmp_path: Path) -> None:
+    training, more = TRAINING | {"batch": 4}, {"connector_dropout": 0.0, "validate_every": 2}
+    train(data, tmp_path / "one", "lora", training=training, **more)
+    adapter = {"kind": "lora", "rank": 2, "context": "image"}
+    settings = {"adapter": adapter, "training": training, "max_caption_tokens": 9} | more
+    words = [*data, "--output", str(tmp_path / "two"), "--settings", json.dumps(settings), "--device", "cpu"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = subprocess.run(
+        [sys.executable, *launcher, train_captioner.__file__, *words],
+        env=os.environ | {"PREFTUNE_SCRATCH": str(tmp_path / "scratch")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert read_json(tmp_path / "two" / "run.json")["facts"]["processes"] == 2
+    curves = [
+        [
+            (row["loss"], row.get("validation_perplexity", 0))
+            for row in read_jsonl(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("one", "two")
+    ]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-5)
 
 
 def test_best_weights_on_validation_are_kept(data: list[str], tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ def train(data: dict[str, Path], output: Path, adapter: Any, tasks: list[str], *
     settings = {"adapter": adapter, "tasks": tasks, "training": TRAINING, "max_caption_tokens": 9}
     words = [word for name, path in data.items() for word in (f"--{name}", str(path))]
     words += ["--parents", *map(str, parents)] if parents else []
-    train_multitask.main([*words, "--output", str(output), "--settings", json.dumps(settings), "--device", "cpu"])
+    train_multitask.main(
+        [*words, "--output", str(output), "--settings", json.dumps(settings), "--device", "cpu"]
+    )
     return output
 
 
@@ -119,7 +121,9 @@ def test_the_table_holds_every_run_and_what_needs_no_model(scores: Path, tmp_pat
     alone = {"captions": "captions", "text-questions": "questions"}
     settings = {"paper": "context_peft", "scale": "demo", "data": "embedded", "runs": RUNS, "alone": alone}
     files = {"output": "csv", "markdown": "md", "latex": "tex", "audit": "audit.json"}
-    words = [word for name, kind in files.items() for word in (f"--{name}", str(tmp_path / f"multitask.{kind}"))]
+    words = [
+        word for name, kind in files.items() for word in (f"--{name}", str(tmp_path / f"multitask.{kind}"))
+    ]
     folders = [str(scores / run / "seed-0") for run in RUNS]
     tabulate_multitask.main(["--scores", *folders, *words, "--settings", json.dumps(settings)])
     records = {(row["row"], row["column"]): row for row in read_json(tmp_path / "multitask.audit.json")}

@@ -37,7 +37,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     drifts = [*pairs, "--drift", str(root / "alignments" / "drift")]
     heads = dict.fromkeys(("dph-joint", "dph-only"), facts["noise-0.0"])
     noise = json.dumps({**STAMP, "runs": list(facts), "settings": facts})
-    captioners = {run: synthetic.captioner(kind=run.split("-")[0]) for run in ("none", "bitfit-af-specific", "lora-8-af-specific")}
+    captioners = {
+        run: synthetic.captioner(kind=run.split("-")[0])
+        for run in ("none", "bitfit-af-specific", "lora-8-af-specific")
+    }
     cells = ["--cells", CELLS, "--scores", str(root / "perplexity")]
     return {
         "plot_loss_landscape": ["--settings", json.dumps({**STAMP, "epsilons": [0.1]})],

@@ -171,7 +171,7 @@ def test_damaged_scores_and_unknown_tables_end_in_one_sentence(
     for table, message in (
         ("gpt4all", "boolq.json is empty or damaged"),
         ("glu", "has no table glu"),
-        ("reasoning", "has no cell of reasoning: make it with tabulate_alignment"),
+        ("reasoning", "has no cell of reasoning: make it with the script that its rule calls"),
     ):
         with pytest.raises(SystemExit):
             tabulate(results / "out", table, results / "dph" / "scores", "dph", "sft")
@@ -243,12 +243,17 @@ def test_bad_markers_are_named_and_nothing_changes(
 
 def test_costs_of_captioners(tmp_path: Path) -> None:
     """From the folder of a training and the record beside its captions."""
-    folder, captions = tmp_path / "models" / "none" / "seed-0", tmp_path / "captions" / "none" / "seed-0.jsonl"
+    folder, captions = (
+        tmp_path / "models" / "none" / "seed-0",
+        tmp_path / "captions" / "none" / "seed-0.jsonl",
+    )
     folder.mkdir(parents=True)
     captions.parent.mkdir(parents=True)
     captions.write_text("")
     for path in (folder / "run.json", captions.with_suffix(".run.json")):
-        path.write_text(json.dumps({"facts": {"training_seconds": 3, "memory": {"decoding": {"peak": 2e6}}}, "time": {}}))
+        path.write_text(
+            json.dumps({"facts": {"training_seconds": 3, "memory": {"decoding": {"peak": 2e6}}}, "time": {}})
+        )
     words = ["--models", str(folder), "--captions", str(captions), *outputs(tmp_path, "costs")]
     tabulate_costs.main([*words, "--settings", settings("context_peft", "none")])
     records = {record["column"]: record for record in json.loads((tmp_path / "costs.audit.json").read_text())}

@@ -66,7 +66,7 @@ def test_a_bad_key_is_named_with_its_remedy(path: str, value: Any, words: list[s
         (
             "context_peft.attention.run",
             "lora-9",
-            ["context_peft.attention.run", "lora-9", "lora-8-af-specific"],
+            ["context_peft.attention.run", "lora-9", "did you mean lora-8-af-text?"],
         ),
         ("only", {"runs": "dhp-*"}, ["No run matches dhp-*"]),
     ],

@@ -65,7 +65,9 @@ def test_a_bad_row_is_one_sentence(tmp_path: Path, row: str, sentence: str) -> N
 def test_a_run_needs_the_section_that_it_is_set_by(tmp_path: Path) -> None:
     raw = demo()
     raw["context_peft"]["multitask"] = None
-    with pytest.raises(PreftuneError, match=r"run multitask-captions needs the section context_peft\.multitask"):
+    with pytest.raises(
+        PreftuneError, match=r"run multitask-captions needs the section context_peft\.multitask"
+    ):
         load_plan(raw, ["config.yaml"])
 
 
@@ -102,8 +104,13 @@ def test_a_joined_run_takes_its_parents_seeds_where_they_have_them(tmp_path: Pat
 
 
 def test_a_run_waits_for_what_its_tasks_read_and_for_nothing_else() -> None:
-    plan, other = plan_of("config.yaml"), load_plan(demo(questions={"format": "scenes", "splits": {"train": "x"}}), ["c"])
-    folders = {run.name: set(plan.multitask_folders(run.name)) for run in plan.runs("context_peft", "multitask")}
+    plan, other = (
+        plan_of("config.yaml"),
+        load_plan(demo(questions={"format": "scenes", "splits": {"train": "x"}}), ["c"]),
+    )
+    folders = {
+        run.name: set(plan.multitask_folders(run.name)) for run in plan.runs("context_peft", "multitask")
+    }
     assert folders == {
         "multitask-captions": {"features", "captions"},
         "multitask-questions": {"questions"},
@@ -121,7 +128,11 @@ def test_the_agnostic_run_has_the_parameters_and_the_steps_of_the_others_togethe
     plan = plan_of(config)
     settings = {run.name: plan.settings(run.name) for run in plan.runs("context_peft", "multitask")}
     parts = [settings["multitask-captions"], settings["multitask-questions"]]
-    ranks = [group["rank"] or part["adapter"]["rank"] for part in parts for group in part["adapter"]["groups"].values()]
+    ranks = [
+        group["rank"] or part["adapter"]["rank"]
+        for part in parts
+        for group in part["adapter"]["groups"].values()
+    ]
     agnostic = settings["multitask-agnostic"]
     assert len(ranks) == 4 and agnostic["adapter"]["rank"] == sum(ranks)
     assert agnostic["adapter"]["context"] == "agnostic" and agnostic["adapter"]["groups"] is None

@@ -28,7 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
     parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
     outputs = ("output", "markdown", "latex", "audit")
-    with Step.start(parser, argv, rule="tabulate_costs", inputs=("models", "captions"), outputs=outputs) as step:
+    with Step.start(
+        parser, argv, rule="tabulate_costs", inputs=("models", "captions"), outputs=outputs
+    ) as step:
         settings, given = step.settings(CaptioningTableSettings), step.arguments
         setting = Setting(settings.scale, settings.data)
         trainings = Records.read(folder / "run.json" for folder in given.models)

@@ -58,8 +58,10 @@ class BitFitModel(beft.BeftModel):
     tuner_layer_cls = BeftLayer
 
     @staticmethod
-    def _create_new_module(config: BeftConfig, name: str, target: nn.Module, **_: object) -> nn.Module:
-        return ContextBitFit(target, name, config)
+    def _create_new_module(
+        beft_config: BeftConfig, adapter_name: str, target: nn.Module, **_: object
+    ) -> nn.Module:
+        return ContextBitFit(target, adapter_name, beft_config)
 
 
 def bitfit_config(

@@ -82,7 +82,9 @@ class Contexts:
         expected = 0
         for segment in kept:
             if segment.start != expected:
-                raise PreftuneError(f"Context segments leave a gap or overlap at position {expected}: {kept}.")
+                raise PreftuneError(
+                    f"Context segments leave a gap or overlap at position {expected}: {kept}."
+                )
             expected = segment.stop
         present = frozenset(segment.domain for segment in kept)
         return cls(rows, expected, present, segments=kept, images=images, memory=memory)
@@ -109,7 +111,9 @@ class Routing:
         spans: with segments, the (start, stop) of each group along the sequence.
     """
 
-    def __init__(self, contexts: Contexts, groups: Mapping[str, frozenset[int]], device: torch.device) -> None:
+    def __init__(
+        self, contexts: Contexts, groups: Mapping[str, frozenset[int]], device: torch.device
+    ) -> None:
         self.contexts = contexts
         self.shape = (contexts.rows, contexts.length)
         self.ids = contexts.to_ids(device)

@@ -17,6 +17,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 Part = Tensor | tuple[int, int]
 """Tokens of a group: flat positions [n] of [tokens, width], or (start, stop) along the sequence of [rows, seq, width]."""
 
+Update = tuple[Tensor, Tensor, float, Sequence[Part]]
+"""What a group adds: A [rank, in], B [out, rank], scale, and where."""
+
 
 def lora_by_einsum(x: Tensor, a: Tensor, b: Tensor, selection: Tensor) -> Tensor:
     """The update alone, as the paper writes it.
@@ -46,7 +49,7 @@ def lora_by_part(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    groups: Sequence[tuple[Tensor, Tensor, float, Sequence[Part]]],
+    groups: Sequence[Update],
 ) -> Tensor:
     """The layer with groups (a [rank, in], b [out, rank], scale, parts), each applied to its own tokens.
 
@@ -60,7 +63,13 @@ def lora_by_part(
 class _ByMask(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, selection: Tensor | None
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        selection: Tensor | None,
     ) -> Tensor:
         low = x @ a.t()
         if selection is not None:

@@ -40,8 +40,6 @@ class ContextIa3(ContextLayer, ia3.Linear):
         return weight, bias
 
 
-def ia3_config(
-    group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool
-) -> IA3Config:
+def ia3_config(group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool) -> IA3Config:
     """PEFT's configuration of one group."""
     return IA3Config(target_modules=targets, feedforward_modules=feedforward, task_type="CAUSAL_LM")

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from peft import BeftConfig, IA3Config, IA3Model, LoraConfig, LoraModel, PeftConfig
+from peft import IA3Config, IA3Model, LoraConfig, LoraModel, PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
@@ -26,7 +26,9 @@ class ContextLoraModel(LoraModel):
 
     layer: type[ContextLora] = ContextLora
 
-    def _create_new_module(self, config: LoraConfig, name: str, target: nn.Module, **options: object) -> nn.Module:  # type: ignore[override]
+    def _create_new_module(
+        self, config: LoraConfig, name: str, target: nn.Module, **options: Any
+    ) -> nn.Module:  # type: ignore[override]
         plain = isinstance(target, nn.Linear)
         config.fan_in_fan_out = not plain
         kept = {key: options[key] for key in ("r", "lora_alpha")}
@@ -43,9 +45,11 @@ class ContextIa3Model(IA3Model):
     """PEFT's IA3 tuner with our layer."""
 
     @staticmethod
-    def _create_new_module(config: IA3Config, name: str, target: nn.Module, is_feedforward: bool, **_: object) -> nn.Module:
-        config.fan_in_fan_out = not isinstance(target, nn.Linear)
-        return ContextIa3(target, name, config=config, is_feedforward=is_feedforward)
+    def _create_new_module(
+        ia3_config: IA3Config, adapter_name: str, target: nn.Module, **options: Any
+    ) -> nn.Module:
+        ia3_config.fan_in_fan_out = not isinstance(target, nn.Linear)
+        return ContextIa3(target, adapter_name, config=ia3_config, is_feedforward=options["is_feedforward"])
 
 
 class Kind(NamedTuple):
@@ -91,7 +95,9 @@ class InstalledAdapters:
 
     def use(self, contexts: Contexts | None) -> AbstractContextManager[None]:
         """Hold `contexts` for the forward passes inside the block."""
-        return nullcontext() if contexts is None or not self.routed else self.holder.use(self._route(contexts))
+        return (
+            nullcontext() if contexts is None or not self.routed else self.holder.use(self._route(contexts))
+        )
 
     @contextmanager
     def follow(self, module: nn.Module, contexts: Sequence[Contexts]) -> Iterator[None]:

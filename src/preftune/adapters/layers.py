@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -26,7 +27,7 @@ class ContextLayer(BaseTunerLayer):
     def forward(self, x: Tensor) -> Tensor:
         """[rows, seq, in] (or flattened [rows * seq, in]) -> the same with width out."""
         if self.disable_adapters:
-            return self.base_layer(x)
+            return cast(Tensor, self.get_base_layer()(x))
         routing = self.holder.require(x)
         if self.folded is not None and routing.contexts.present == {self.folded[0]}:
             return functional.linear(x, self.folded[1], self.folded[2])
@@ -48,10 +49,11 @@ class ContextLayer(BaseTunerLayer):
         """Groups to compute: those on somewhere; in training all, so that an absent group's gradient is 0, not missing."""
         return [name for name in self.groups() if torch.is_grad_enabled() or name not in routing.absent]
 
-    def frozen(self) -> tuple[Tensor, Tensor | None]:
-        """Weight [out, in] and bias of the base layer."""
-        base = self.get_base_layer()
-        return (base.weight.t() if isinstance(base, Conv1D) else base.weight), base.bias
+    def frozen(self, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
+        """Weight [out, in] and bias of the base layer, in its own type or another."""
+        base = cast(nn.Linear | Conv1D, self.get_base_layer())
+        weight = base.weight.t() if isinstance(base, Conv1D) else base.weight
+        return weight.to(dtype), None if base.bias is None else base.bias.to(dtype)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -1,14 +1,15 @@
 """Context-LoRA: h = W x (+ b) + x A_c B_c (Context-PEFT paper, section 3.3, algorithm 1)."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from peft import LoraConfig
 from peft.tuners import lora
-from torch import Tensor
+from torch import Tensor, nn
 
 from preftune.adapters.contexts import Routing
-from preftune.adapters.forms import lora_by_mask, lora_by_part
+from preftune.adapters.forms import Update, lora_by_mask, lora_by_part
 from preftune.adapters.layers import ContextLayer, compute_dtype
 from preftune.settings.adapters import GroupSettings
 
@@ -22,31 +23,35 @@ class ContextLora(ContextLayer, lora.Linear):
     def adapt(self, x: Tensor, routing: Routing) -> Tensor:
         """Groups on at the same token add up."""
         dtype, names = compute_dtype(x), self.groups_for(routing)
-        weight, bias = (tensor if tensor is None else tensor.to(dtype) for tensor in self.frozen())
+        weight, bias = self.frozen(dtype)
         x = x.to(dtype)
-        a = {name: self.lora_A[name].weight.to(dtype) for name in names}
-        b = {name: self.lora_B[name].weight.to(dtype) for name in names}
+        a = {name: self.weights(name)[0].to(dtype) for name in names}
+        b = {name: self.weights(name)[1].to(dtype) for name in names}
         if not names:
             return torch.nn.functional.linear(x, weight, bias)
-        if torch.compiler.is_compiling() or routing.spans is None and self._prefers_mask(x, names):
+        if torch.compiler.is_compiling() or (routing.spans is None and self._prefers_mask(x, names)):
             selection = self._selection(routing, names, dtype)
             wide = (torch.cat(list(a.values())), torch.cat(list(b.values()), dim=1))
             return lora_by_mask(x.flatten(0, 1), weight, bias, *wide, selection).view(*x.shape[:2], -1)
         if routing.spans is not None:
             spans = routing.spans
             return lora_by_part(x, weight, bias, [(a[n], b[n], self.scaling[n], spans[n]) for n in names])
-        parts = [(a[n], b[n], self.scaling[n], (routing.index(n),)) for n in names]
+        parts: list[Update] = [(a[n], b[n], self.scaling[n], (routing.index(n),)) for n in names]
         return lora_by_part(x.flatten(0, 1), weight, bias, parts).view(*x.shape[:2], -1)
 
     def fold(self, groups: Iterable[str]) -> tuple[Tensor, Tensor | None]:
         """W + sum of the groups' s B A."""
         weight, bias = self.frozen()
-        update = sum(
-            self.scaling[name] * (self.lora_B[name].weight @ self.lora_A[name].weight)
-            for name in groups
-            if name in self.lora_A
-        )
-        return (weight + update).to(weight.dtype), bias
+        total = weight
+        for name in groups:
+            if name in self.lora_A:
+                a, b = self.weights(name)
+                total = total + self.scaling[name] * (b @ a)
+        return total.to(weight.dtype), bias
+
+    def weights(self, group: str) -> tuple[Tensor, Tensor]:
+        """A [rank, in] and B [out, rank] of a group."""
+        return cast(nn.Linear, self.lora_A[group]).weight, cast(nn.Linear, self.lora_B[group]).weight
 
     def _prefers_mask(self, x: Tensor, names: list[str]) -> bool:
         return x.is_cuda or sum(self.r[name] for name in names) <= _SMALL
@@ -60,9 +65,7 @@ class ContextLora(ContextLayer, lora.Linear):
         return torch.cat(columns, dim=1)
 
 
-def lora_config(
-    group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool
-) -> LoraConfig:
+def lora_config(group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool) -> LoraConfig:
     """PEFT's configuration of one group: scale 1 at every rank unless the group says otherwise."""
     assert group.rank is not None
     return LoraConfig(

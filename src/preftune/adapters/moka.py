@@ -6,8 +6,10 @@ attend is softmax(q K^T / sqrt(r)) K over the tokens X of the token's own image.
 to the instruction; a caption is what is to be predicted here, so that only text may look back (docs/deviations.md).
 """
 
+from typing import Any, cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from preftune.adapters.contexts import Routing
 from preftune.adapters.layers import compute_dtype
@@ -20,22 +22,25 @@ class ContextMoka(ContextLora):
 
     foldable = False  # what a word adds depends on its image
 
-    def update_layer(self, adapter_name: str, *arguments: object, **options: object) -> None:
+    def update_layer(self, adapter_name: str, *arguments: Any, **options: Any) -> None:
         """Add a group, with the first one's B."""
         super().update_layer(adapter_name, *arguments, **options)
         first = next(iter(self.lora_B))
-        self.lora_B[adapter_name].weight = self.lora_B[first].weight
+        cast(nn.Linear, self.lora_B[adapter_name]).weight = cast(nn.Linear, self.lora_B[first]).weight
 
     def adapt(self, x: Tensor, routing: Routing) -> Tensor:
         """[rows, seq, in] -> [rows, seq, out]."""
         if set(self.groups()) != {"image", "text"}:
-            raise PreftuneError("MokA has the groups image and text: leave out groups, and set context: specific.")
+            raise PreftuneError(
+                "MokA has the groups image and text: leave out groups, and set context: specific."
+            )
         dtype = compute_dtype(x)
         flat = x.flatten(0, 1).to(dtype)
-        low = sum(
-            (flat @ self.lora_A[name].weight.to(dtype).t()) * routing.selection(name, dtype)
+        image, text_low = (
+            (flat @ self.weights(name)[0].to(dtype).t()) * routing.selection(name, dtype)
             for name in ("image", "text")
         )
+        low = image + text_low
         keys, owner = self._images(low, routing)
         text = routing.index("text")
         text = text[owner[text] >= 0]
@@ -43,7 +48,7 @@ class ContextMoka(ContextLora):
             query, seen = low[text], keys[owner[text]]  # [n, rank], [n, tokens of an image, rank]
             weights = (torch.einsum("nr,nkr->nk", query, seen) / query.shape[-1] ** 0.5).softmax(dim=-1)
             low = low.index_add(0, text, torch.einsum("nk,nkr->nr", weights, seen))
-        update = low @ self.lora_B["text"].weight.to(dtype).t()
+        update = low @ self.weights("text")[1].to(dtype).t()
         return self.base_layer(x) + update.view(*x.shape[:2], -1)
 
     def _images(self, low: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:

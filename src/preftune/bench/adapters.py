@@ -66,7 +66,9 @@ def _compare_layer(shape: tuple[int, int], rank: int, rounds: int) -> Iterator[R
 def _adapted(shape: tuple[int, int], rank: int, context: str) -> tuple[Any, InstalledAdapters]:
     torch.manual_seed(0)
     layers = _Layers(shape).to(inputs.device())
-    settings = AdapterSettings.model_validate({"kind": "lora", "context": context, "rank": rank, "targets": "A"})
+    settings = AdapterSettings.model_validate(
+        {"kind": "lora", "context": context, "rank": rank, "targets": "A"}
+    )
     adapters = install_adapters(layers, settings)
     return adapters.layers["q_proj"], adapters
 
@@ -118,7 +120,13 @@ def compare_model(model: PreTrainedModel, copy: PreTrainedModel, tokenizer: Any,
     batches = [
         (
             [
-                image_tree(str(n), ours.bos, ours.eos, IMAGE_TOKENS, [torch.randint(100, 40_000, (TEXT_TOKENS,), generator=draw).tolist()])
+                image_tree(
+                    str(n),
+                    ours.bos,
+                    ours.eos,
+                    IMAGE_TOKENS,
+                    [torch.randint(100, 40_000, (TEXT_TOKENS,), generator=draw).tolist()],
+                )
                 for n in range(IMAGES)
             ],
             torch.randn(IMAGES, IMAGE_TOKENS, WIDTH, generator=draw).to(inputs.device()),

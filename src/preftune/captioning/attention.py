@@ -51,7 +51,7 @@ def _attention_weights(captioner: Captioner, embeddings: Tensor, image: int) -> 
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        with captioner.scope(caption_contexts(*embeddings.shape[:2], image, embeddings.device)):
+        with captioner.scope(caption_contexts(1, embeddings.shape[1], image, embeddings.device)):
             return model.base_model(
                 inputs_embeds=embeddings, output_attentions=True, use_cache=False
             ).attentions

@@ -140,7 +140,8 @@ class Captioner(nn.Module):
         if self.adapters is None or not self.adapters.routed:
             yield
             return
-        contexts, memory = prefix.contexts.repeat_interleave(beams, dim=0), {}
+        contexts = prefix.contexts.repeat_interleave(beams, dim=0)
+        memory: dict[int, Tensor] = {}
         rows, length = contexts.shape
         images = prefix.images
         if images is not None:
@@ -165,7 +166,7 @@ class Captioner(nn.Module):
 
     def hidden(self, embeddings: Tensor, image: int) -> Tensor:
         """Last states [rows, seq, width] of a whole sequence's embeddings: BOS, `image` image positions, text."""
-        with self.scope(caption_contexts(*embeddings.shape[:2], image, embeddings.device)):
+        with self.scope(caption_contexts(len(embeddings), embeddings.shape[1], image, embeddings.device)):
             return self.language_model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
 
     def scope(self, contexts: Contexts | None) -> AbstractContextManager[None]:

@@ -83,7 +83,11 @@ def _count(
 
     try:
         return count_flops(run) / _tokens(chosen)
-    except (NotImplementedError, TypeError, RuntimeError) as error:  # a kernel that the counter cannot look into
+    except (
+        NotImplementedError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # a kernel that the counter cannot look into
         warn(f"the operations of a pass could not be counted ({type(error).__name__}: {error})")
         return None
 
@@ -98,7 +102,9 @@ def file_bytes(captioner: Captioner, folder: Path) -> dict[str, int]:
     `predicted` is what the values in the adapter's files alone take.
     """
     groups = [] if captioner.adapters is None else [Path(folder) / name for name in captioner.adapters.groups]
-    files = [file for place in (*groups, Path(folder) / LANGUAGE_MODEL) for file in place.glob("*.safetensors")]
+    files = [
+        file for place in (*groups, Path(folder) / LANGUAGE_MODEL) for file in place.glob("*.safetensors")
+    ]
     return {
         "connector": (Path(folder) / CONNECTOR).stat().st_size,
         "adapter": sum(file.stat().st_size for file in files),

@@ -53,10 +53,12 @@ class CaptionedImages:
         order = list(range(len(self)))
         random.Random(f"images {seed}").shuffle(order)
         chosen = sorted(order[: max(1, round(fraction * len(self)))])
-        lists = {
-            name: [getattr(self, name)[index] for index in chosen] for name in ("image_ids", "files", "captions")
-        }
-        return replace(self, **lists)
+        return replace(
+            self,
+            image_ids=[self.image_ids[index] for index in chosen],
+            files=[self.files[index] for index in chosen],
+            captions=[self.captions[index] for index in chosen],
+        )
 
 
 def load_captioned_images(

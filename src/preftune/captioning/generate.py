@@ -31,7 +31,7 @@ def generate(
         eos_token_id=captioner.eos, pad_token_id=captioner.eos,
     )  # fmt: skip
     with captioner.decoding(prefix, task, beams):
-        found = captioner.language_model.generate(
+        found = captioner.language_model.generate(  # type: ignore[operator]
             inputs_embeds=prefix.embeddings, attention_mask=prefix.mask, generation_config=settings
         )
     rows = found.tolist()

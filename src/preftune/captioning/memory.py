@@ -53,7 +53,9 @@ def folded_bytes(captioner: Captioner) -> int:
     for layer in layers:
         if isinstance(layer, ContextLayer) and layer.foldable:
             weight = layer.frozen()[0]
-            total += weight.shape[0] * weight.element_size() if isinstance(layer, ContextBitFit) else _size(weight)
+            total += (
+                weight.shape[0] * weight.element_size() if isinstance(layer, ContextBitFit) else _size(weight)
+            )
     return total
 
 

@@ -75,7 +75,7 @@ def score_captions(
         nll, nll_blank = _score(captioner, [trees[i] for i in group], images.take(group), images.blank)
         places = [(i, number) for i in group for number in range(len(trees[i].branches))]
         for (i, number), full, without in zip(places, nll, nll_blank, strict=True):
-            caption = trees[i].branches[number][:-1]
+            caption = list(trees[i].branches[number][:-1])
             rows[i, number] = {
                 "image_id": images.image_ids[i],
                 "caption_index": number,

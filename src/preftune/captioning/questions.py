@@ -1,5 +1,6 @@
 """Questions about images and about texts, read from the prepared folder, as prompts; and their greedy answers."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Question:
 def load_image_questions(
     folder: Path, split: str, features: FeatureSource, limit: int | None = None
 ) -> tuple[list[Question], int]:
-    """The first `limit` questions (None: all) of a split whose images have features, and how many of it have none.
+    """Questions of a split whose images have features, `limit` of them (None: all), and how many of it have none.
+
+    Which ones are kept follows from their ids, so that they are about many images and a larger limit keeps them.
 
     Raises:
         PreftuneError: the table is not there or holds no such question.
@@ -55,18 +58,27 @@ def load_image_questions(
             f"No image of {folder}/questions.parquet, split {split}, has features: prepare captions and questions of the "
             "same images."
         )
-    return found[:limit], len(rows) - len(found)
+    return _choose(found, limit), len(rows) - len(found)
+
+
+def _choose(questions: list[Question], limit: int | None) -> list[Question]:
+    def key(question: Question) -> bytes:
+        return hashlib.sha256(question.question_id.encode()).digest()
+
+    kept = {question.question_id for question in sorted(questions, key=key)[:limit]}
+    return [question for question in questions if question.question_id in kept]
 
 
 def load_text_questions(folder: Path, split: str, limit: int | None = None) -> list[Question]:
-    """The first `limit` questions about texts (None: all) of a split; errors as above."""
+    """Questions about texts of a split, `limit` of them (None: all), chosen in the same way; errors as above."""
     columns = ("question_id", "document", "split", "kind", "context", "question", "answer")
     rows = _of_split(Path(folder) / "text_questions.parquet", columns, split)
-    return [
+    found = [
         Question(row["question_id"], str(row["document"]), row["kind"], f"{row['context']} {row['question']}\n",
                  (row["answer"],))
-        for row in rows[:limit]
+        for row in rows
     ]  # fmt: skip
+    return _choose(found, limit)
 
 
 def _of_split(path: Path, columns: tuple[str, ...], split: str) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def caption_images(
         for start in track(range(0, len(pictures), BATCH), "captions", unit="batch"):
             inputs = torch.stack([encoder.preprocess(one) for one in pictures[start : start + BATCH]])
             ids = _caption(captioner, encoder, inputs.to(device), options)
-            captions += [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+            captions += [str(tokenizer.decode(row, skip_special_tokens=True)).strip() for row in ids]
     if output is not None:
         rows = zip(images, captions, strict=True)
         write_jsonl(output, [{"file": str(path), "caption": caption} for path, caption in rows])

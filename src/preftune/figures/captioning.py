@@ -32,8 +32,8 @@ NOT_COMPARABLE = (
 )
 INTERVALS = "bars are 95 % intervals over seeds where there are three or more, else over images."
 
-# Both contexts share their ranks: a slight shift keeps their intervals apart.
-DODGE = (0.97, 1.03)
+# Series share their ranks: a slight shift keeps their intervals apart.
+DODGE = (0.97, 1.03, 1.03, 0.97, 0.99, 1.01, 1.03)
 EQUAL_PARAMETERS = "specific, at the agnostic rank of as many parameters (2r)"
 SCALINGS = {"alpha16": "scaled by 16 / r", "rslora": "scaled by 4 / √r"}
 
@@ -194,7 +194,7 @@ def draw_sweep(axes: Axes, points: Points) -> None:
     """Draw perplexity against LoRA rank, one line a series."""
     for index, (label, found) in enumerate(points.items()):
         look, ranks = mark(index), list(found)
-        places = [rank * DODGE[index % 2] for rank in ranks]
+        places = [rank * DODGE[index] for rank in ranks]
         values = [found[rank][0] for rank in ranks]
         spread = [[value - found[rank][1] for rank, value in zip(ranks, values, strict=True)],
                   [found[rank][2] - value for rank, value in zip(ranks, values, strict=True)]]  # fmt: skip

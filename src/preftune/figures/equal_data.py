@@ -53,7 +53,12 @@ def read_curves(store: ScoreStore, records: Records, settings: EqualDataFigureSe
             if images is not None and measured is not None:
                 curves[column].setdefault(point.method, {})[images.value] = _bounds(measured, factor)
                 seeds[column] = max(seeds[column], len(measured.per_seed))
-    return {column: Drawn(curves[column], seeds[column]) for column in PANELS}
+    # A method of one number of images alone, whose grid is over learning rates, has no curve.
+    drawn = {
+        column: {method: curve for method, curve in own.items() if len(curve) > 1}
+        for column, own in curves.items()
+    }
+    return {column: Drawn(drawn[column], seeds[column]) for column in PANELS}
 
 
 def _bounds(measured: Measure, factor: float) -> Bounds:

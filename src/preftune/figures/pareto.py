@@ -18,7 +18,14 @@ from preftune.tables.captioners import CaptionerSettings, main_runs
 from preftune.tables.scores import REMEDY, ScoreStore
 
 FILE = "perplexity"
-KINDS = {"none": "projection only", "ia3": "IA3", "bitfit": "BitFit", "lora": "LoRA", "moka": "MokA", "full": "Full FT"}
+KINDS = {
+    "none": "projection only",
+    "ia3": "IA3",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "moka": "MokA",
+    "full": "Full FT",
+}
 WHOLE = ("none", "full")
 """Kinds without contexts."""
 # Where a marker is filled: the contexts differ in black and white too.
@@ -64,7 +71,9 @@ def read_points(folders: Sequence[Path], settings: ParetoFigureSettings) -> list
         own, seeds = settings.captioners[run], store.seeds(run, FILE)
         values = [_number(store, run, seed, "perplexity") for seed in seeds]
         if values:
-            points.append(Point(run, own, _number(store, run, seeds[0], "lm_trainable_parameters"), tuple(values)))
+            points.append(
+                Point(run, own, _number(store, run, seeds[0], "lm_trainable_parameters"), tuple(values))
+            )
     return points
 
 
@@ -123,7 +132,13 @@ def name_points(axes: Axes, points: Sequence[Point]) -> None:
     for point in points:
         adapter = point.settings.adapter
         below = point.context == "agnostic"
-        text = adapter.targets if _partial(point) else str(adapter.rank) if point.kind in ("lora", "moka") else ""
+        text = (
+            adapter.targets
+            if _partial(point)
+            else str(adapter.rank)
+            if point.kind in ("lora", "moka")
+            else ""
+        )
         axes.annotate(text, (point.parameters, point.value), xytext=(-3 if below else 5, -10 if below else 4),
                       ha="right" if below else "left", textcoords="offset points", size=6.5 if _partial(point) else 7.5,
                       color="#333333")  # fmt: skip
@@ -139,7 +154,9 @@ def legend_handles(points: Sequence[Point]) -> list[Line2D]:
         look = _look(kind, context)
         if kind == "lora":
             look["linestyle"] = LINES.get(context, ":")
-        name = {"image": "image group alone", "text": "text group alone", "own": "own groups"}.get(context, context)
+        name = {"image": "image group alone", "text": "text group alone", "own": "own groups"}.get(
+            context, context
+        )
         handles.append(Line2D([], [], label=", ".join(filter(None, (KINDS[kind], name))), **look))
     return [*handles, Line2D([], [], color="#999999", alpha=0.45, linewidth=5, label="Pareto front")]
 

@@ -46,7 +46,7 @@ FIGURES = {
     "context_peft": {
         "adaptors": (
             "Perplexity by adapter",
-            "Filled marks (context-specific) below hollow ones (agnostic) are what the paper claims.",
+            "Full marks (context-specific) below pale ones (agnostic) are what the paper claims; its own values are open.",
         ),
         "encoders": (
             "Perplexity by vision encoder",
@@ -54,7 +54,7 @@ FIGURES = {
         ),
         "rank_sweep": (
             "Perplexity by LoRA rank",
-            "The paper's curve falls with rank; one rank alone, as at demo scale, shows no trend.",
+            "At equal parameters an open mark (specific) stands beside the agnostic line; few ranks show no trend.",
         ),
         "equal_data": (
             "Captioning by the number of training images",

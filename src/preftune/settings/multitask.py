@@ -44,7 +44,9 @@ class MultitaskEvaluationSettings(Settings):
 
     split: Literal["validation", "test"] = "test"
     images: int | None = Field(description="captioned images (null: the whole split)")
-    questions: int | None = Field(description="questions about images, and as many about texts (null: all)")
+    questions: int | None = Field(
+        description="questions about images, and as many about texts, chosen by their ids (null: all)"
+    )
     metric: Literal["soft", "exact"] = Field(
         default="soft",
         description="score of answers about images: VQAv2's, or GQA's; of one answer they are the same",

@@ -67,7 +67,9 @@ class Curve:
         return next((step for step, value in self.points if value <= level), None)
 
 
-def cost_records(settings: CaptioningTableSettings, trainings: Records, decodings: Records) -> list[CellRecord]:
+def cost_records(
+    settings: CaptioningTableSettings, trainings: Records, decodings: Records
+) -> list[CellRecord]:
     """Records of the table, a row a run; points of grids over learning rates and parts of the images are left out."""
     sheet = Sheet("costs", Setting(settings.scale, settings.data))
     curves = {run: read_curves(trainings, run) for run in settings.runs}
@@ -145,30 +147,43 @@ def find_reference(settings: CaptioningTableSettings, run: str) -> str | None:
         if (adapter.kind, adapter.rank, adapter.targets) == ("lora", 8, "AF")
     }
     whole = [name for name, adapter in same.items() if adapter.kind == "full"]
-    agnostic, specific = ([name for name in plain if plain[name] == context] for context in ("agnostic", "specific"))
+    agnostic, specific = (
+        [name for name in plain if plain[name] == context] for context in ("agnostic", "specific")
+    )
     return next(iter([*whole, *agnostic, *specific]), None)
 
 
 def add_reach(
-    sheet: Sheet, trainings: Records, curves: Mapping[str, Mapping[int, Curve]], run: str, reference: str | None
+    sheet: Sheet,
+    trainings: Records,
+    curves: Mapping[str, Mapping[int, Curve]],
+    run: str,
+    reference: str | None,
 ) -> None:
     """Perplexity to be reached, and steps, seconds and operations until the run's validation perplexity was there."""
     columns = (("steps to it", "steps", None), ("time to it (s)", "training_seconds", "training_seconds"),
                ("operations to it", "flops", "flops_per_token"))  # fmt: skip
     goals = curves.get(reference or "", {})
     if run not in trainings.runs:
-        for column, metric in (("perplexity to reach", "perplexity"), *((name, kind) for name, kind, _ in columns)):
+        for column, metric in (
+            ("perplexity to reach", "perplexity"),
+            *((name, kind) for name, kind, _ in columns),
+        ):
             sheet.add(run, column, metric, None, run=run, missing=f"record of {run}")
         return
     goal = {seed: curve.best for seed, curve in goals.items()}
     says = f"least validation perplexity of {reference}"
     if goal and reference is not None:
-        measured = Measure(goal, None, 0, "validation", _files(trainings, reference), f"{says}, mean over seeds")
+        measured = Measure(
+            goal, None, 0, "validation", _files(trainings, reference), f"{says}, mean over seeds"
+        )
         sheet.add(run, "perplexity to reach", "perplexity", measured, run=reference)
     else:
         sheet.say(run, "perplexity to reach", "perplexity", NOT_MEASURED, run=run)
     level = sum(goal.values()) / len(goal) if goal else None
-    reached = {seed: None if level is None else curve.first_below(level) for seed, curve in curves[run].items()}
+    reached = {
+        seed: None if level is None else curve.first_below(level) for seed, curve in curves[run].items()
+    }
     words = NOT_MEASURED if level is None or not curves[run] else NOT_REACHED
     complete = bool(reached) and None not in reached.values()
     for column, metric, key in columns:

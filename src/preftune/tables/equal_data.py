@@ -116,15 +116,18 @@ Curve = Mapping[float, float]
 
 
 def find_crossings(a: Curve, b: Curve) -> list[float]:
-    """Numbers of images at which two curves cross, each linear in the logarithm of the number between the points that both have."""
-    shared = sorted(set(a) & set(b))
+    """Numbers of images at which two curves cross, each linear in the logarithm of the number between the points that both have.
+
+    Curves that meet and part on the same side, or that meet at the end, do not cross.
+    """
+    apart = [(images, a[images] - b[images]) for images in sorted(set(a) & set(b))]
+    met = [images for images, difference in apart if difference == 0]
     found = []
-    for low, high in itertools.pairwise(shared):
-        left, right = a[low] - b[low], a[high] - b[high]
+    for (low, left), (high, right) in itertools.pairwise(one for one in apart if one[1] != 0):
         if left * right < 0:
-            found.append(math.exp(math.log(low) + left / (left - right) * math.log(high / low)))
-        elif right == 0 and left != 0:
-            found.append(high)
+            share = left / (left - right)
+            between = math.exp(math.log(low) + share * math.log(high / low))
+            found.append(next((images for images in met if low < images < high), between))
     return found
 
 

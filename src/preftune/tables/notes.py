@@ -95,7 +95,7 @@ NOTES = {
     "its larger ones. A dash: the rate is not in the method's grid. Crossings are interpolated linearly in the logarithm of the number "
     "of images.",
     "forgetting": "Before is the base model's perplexity, read from a run that leaves it as it is. The interval of the ratio is the "
-    "paired bootstrap's over passages, and seeds where there are several. 1.0000 with no interval around it: the language model reads "
+    "paired bootstrap's over passages, and seeds where there are several. 1.0000 ± 0.0000: the language model reads "
     "text as before, as P-LoRA's does, whose parameters act on image tokens alone.",
     "multitask": "Captions: test perplexity, lower is better. Questions: score of greedy answers, VQAv2's soft accuracy or exact match. "
     "Joined is made of the first two runs and trained no further; tuned goes on from it on visual questions; agnostic is one "

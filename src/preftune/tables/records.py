@@ -26,7 +26,11 @@ class Records:
         runs: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
         for path in sorted(records):
             record = read_json(path)
-            place = path.parent if path.name == "run.json" else path.with_name(path.name.removesuffix(".run.json"))
+            place = (
+                path.parent
+                if path.name == "run.json"
+                else path.with_name(path.name.removesuffix(".run.json"))
+            )
             facts, seed = record.get("facts"), place.name.removeprefix("seed-")
             if not isinstance(facts, dict) or not seed.isdecimal():
                 raise PreftuneError(f"{path} is no record <run>/seed-<n>/run.json of a step: {REMEDY}.")

@@ -168,3 +168,9 @@ class Jobs:
         if self.config.data == "embedded":
             return (self.generate_language_data() if paper == "dph" else self.generate_scenes(),)
         return (self.fetch_dataset(dataset),) if self.config.data == "hub" else ()
+
+    @cache
+    def prepare_dataset(self, dataset: str) -> Job:
+        settings = self.config.dph.datasets.model_dump()
+        return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
+                        facts=hash_settings(self.datasets[dataset]))  # fmt: skip

@@ -62,12 +62,6 @@ class LanguageJobs(Jobs):
         return sorted({self.tasks[name]["dataset"] if name in self.tasks else name for name in names})
 
     @cache
-    def prepare_dataset(self, dataset: str) -> Job:
-        settings = self.config.dph.datasets.model_dump()
-        return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
-                        facts=hash_settings(self.datasets[dataset]))  # fmt: skip
-
-    @cache
     def prepare_mix(self, mix: str) -> Job:
         parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
         settings = getattr(self.config.dph, mix).model_dump(mode="json")

@@ -1,5 +1,6 @@
 """Jobs of the multi-task experiment: questions, training or joining, evaluation."""
 
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
@@ -62,7 +63,7 @@ class MultitaskJobs(CaptioningJobs):
         return {key: path for key, path in folders.items() if any(key in _READS[task] for task in tasks)}
 
     def _multitask_data(self, name: str, evaluated: bool = False) -> tuple[Job, ...]:
-        jobs = {
+        jobs: dict[str, Callable[[], Job]] = {
             "features": lambda: self.compute_features(self.encoder(name)),
             "captions": self.prepare_captions,
             "questions": self.prepare_questions,

@@ -122,18 +122,19 @@ class Plan(LanguageJobs, MultitaskJobs):
         return {name: CaptionerSettings.of(self.settings(name)) for name in runs}
 
     @cached_property
-    def _captioners(self) -> dict[str, CaptionerSettings]:
+    def captioner_settings(self) -> dict[str, CaptionerSettings]:
+        """The same, validated."""
         return {name: CaptionerSettings.model_validate(one) for name, one in self.captioners.items()}
 
     @cached_property
     def main_captioners(self) -> list[Run]:
         """The captioning runs that tables list and figures draw one by one, without the points of grids."""
-        return [self.run(name) for name in main_runs(self._captioners)]
+        return [self.run(name) for name in main_runs(self.captioner_settings)]
 
     @cached_property
     def grid_captioners(self) -> list[Run]:
         """The captioning runs that are points of a grid over learning rates and parts of the images."""
-        grids = [own for method in find_methods(self._captioners) if len(own := method.runs) > 1]
+        grids = [own for method in find_methods(self.captioner_settings) if len(own := method.runs) > 1]
         return [self.run(name) for own in grids for name in own]
 
     @cached_property

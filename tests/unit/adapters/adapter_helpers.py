@@ -25,7 +25,9 @@ def make_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
 
 def settings(kind: str, context: str = "specific", targets: str = "AF", **more: object) -> AdapterSettings:
     """Adapter settings of rank 3."""
-    return AdapterSettings.model_validate({"kind": kind, "context": context, "targets": targets, "rank": 3} | more)
+    return AdapterSettings.model_validate(
+        {"kind": kind, "context": context, "targets": targets, "rank": 3} | more
+    )
 
 
 def disturb(adapters: InstalledAdapters, seed: int = 5) -> None:

@@ -56,7 +56,9 @@ class Finding:
     @property
     def good(self) -> bool:
         """Whether all is as it should be."""
-        return self.kept == self.tensors and all((self.identity, self.falls, self.cached, self.left, self.right))
+        return self.kept == self.tensors and all(
+            (self.identity, self.falls, self.cached, self.left, self.right)
+        )
 
 
 def examine(family: str, kind: str) -> Finding:
@@ -70,7 +72,11 @@ def examine(family: str, kind: str) -> Finding:
     falls = _train(model, adapters)
     whole = _logits(model, adapters, IDS, CONTEXTS).detach()
     added = {name for name, _ in adapters.named_parameters()}
-    after = {name.replace(".base_layer", ""): tensor for name, tensor in model.state_dict().items() if name not in added}
+    after = {
+        name.replace(".base_layer", ""): tensor
+        for name, tensor in model.state_dict().items()
+        if name not in added
+    }
     kept = sum(name in after and torch.equal(tensor, after[name]) for name, tensor in before.items())
     return Finding(
         layers=len(adapters.layers), values=adapters.count(), tensors=max(len(before), len(after)), kept=kept,
@@ -87,7 +93,9 @@ def _build(family: str) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**shape)).double().eval()
 
 
-def _logits(model: PreTrainedModel, adapters: InstalledAdapters, ids: Tensor, contexts: Tensor, **more: object) -> Tensor:
+def _logits(
+    model: PreTrainedModel, adapters: InstalledAdapters, ids: Tensor, contexts: Tensor, **more: object
+) -> Tensor:
     with adapters.use(Contexts.from_ids(contexts)):
         logits: Tensor = model(ids, **({"use_cache": False} | more)).logits
     return logits

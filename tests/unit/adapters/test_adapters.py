@@ -295,7 +295,7 @@ def test_bad_contexts() -> None:
 def test_layers_that_are_not_there_or_quantised_are_refused() -> None:
     model = make_model()
     model.config.model_type = "lama"
-    with pytest.raises(PreftuneError, match="of a lama model .*'llama'"):
+    with pytest.raises(PreftuneError, match=r"of a lama model .*'llama'"):
         install_adapters(model, settings("lora"))
     model.config.model_type = "opt"
     with pytest.raises(PreftuneError, match="no layer named out_proj"):

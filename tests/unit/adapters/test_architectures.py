@@ -30,7 +30,9 @@ def test_the_page_says_what_was_found() -> None:
     wanted = fill_markers(text, {"architectures": render(found)}, PAGE.name)
     if os.environ.get("PREFTUNE_WRITE_DOCS"):
         PAGE.write_text(wanted, encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == wanted, "PREFTUNE_WRITE_DOCS=1 renews the table of docs/adapters.md"
+    assert PAGE.read_text(encoding="utf-8") == wanted, (
+        "PREFTUNE_WRITE_DOCS=1 renews the table of docs/adapters.md"
+    )
 
 
 def test_the_page_names_every_architecture() -> None:

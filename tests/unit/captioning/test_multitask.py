@@ -251,8 +251,11 @@ def write_questions(folder: Path) -> Path:
 def test_questions_of_a_split(tmp_path: Path) -> None:
     images = load_captioned_images(*write_data(tmp_path), split="train")
     folder = write_questions(tmp_path / "questions")
-    found, without = load_image_questions(folder, "test", images.features, limit=2)
-    assert [one.question_id for one in found] == ["v116", "v117"] and without == 1
+    found, without = load_image_questions(folder, "test", images.features)
+    assert [one.question_id for one in found] == ["v116", "v117", "v118", "v119"] and without == 1
+    chosen = [load_image_questions(folder, "test", images.features, limit)[0] for limit in (1, 2, 3)]
+    assert [len(one) for one in chosen] == [1, 2, 3]
+    assert set(chosen[0]) < set(chosen[1]) < set(chosen[2]) < set(found)
     assert found[0].prompt == "what colour?\n" and found[0].answers == ("red",) and found[0].image_id == 116
     texts = load_text_questions(folder, "train", limit=3)
     assert len(texts) == 3 and texts[0].prompt == "the red cup what colour?\n" and texts[0].image_id is None

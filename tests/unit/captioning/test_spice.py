@@ -50,5 +50,5 @@ def test_missing_jars_and_a_failing_program_are_one_sentence(jars: Path, tmp_pat
     with pytest.raises(PreftuneError, match=r"SPICE failed \(no heap\)"):
         spice_scores(REFERENCES, CANDIDATES, jars, java)
     (jars / JARS[1]).unlink()
-    with pytest.raises(PreftuneError, match="holds no stanford-corenlp-3.6.0-models.jar"):
+    with pytest.raises(PreftuneError, match=r"holds no stanford-corenlp-3\.6\.0-models\.jar"):
         spice_scores(REFERENCES, CANDIDATES, jars, java)

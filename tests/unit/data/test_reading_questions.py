@@ -10,7 +10,11 @@ from preftune.data.reading_questions import read_text_questions
 from preftune.errors import PreftuneError
 from preftune.settings.questions import QuestionSettings, TextQuestionSettings
 
-SETTINGS: dict[str, Any] = {"dataset": "squad-v2", "splits": {"train": "train", "test": "validation"}, "max_words": 4}
+SETTINGS: dict[str, Any] = {
+    "dataset": "squad-v2",
+    "splits": {"train": "train", "test": "validation"},
+    "max_words": 4,
+}
 
 
 def row(context: str, question: str, *answers: str) -> dict[str, Any]:

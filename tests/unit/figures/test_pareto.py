@@ -26,14 +26,22 @@ def drawn(tmp_path: Path) -> tuple[Path, ParetoFigureSettings]:
         for seed in (0, 1):
             write_perplexity(tmp_path, run, math.log(value), seed=seed, parameters=parameters)
     known = {run: settings for run, (_, _, settings) in RUNS.items()}
-    return tmp_path, ParetoFigureSettings.model_validate({"scale": "demo", "data": "embedded", "captioners": known})
+    return tmp_path, ParetoFigureSettings.model_validate(
+        {"scale": "demo", "data": "embedded", "captioners": known}
+    )
 
 
 def test_front_holds_the_runs_that_none_beats(drawn: tuple[Path, ParetoFigureSettings]) -> None:
     points = read_points([drawn[0]], drawn[1])
-    assert {point.run: point.parameters for point in points} == {run: count for run, (_, count, _) in RUNS.items()}
+    assert {point.run: point.parameters for point in points} == {
+        run: count for run, (_, count, _) in RUNS.items()
+    }
     assert all(len(point.seeds) == 2 for point in points)
-    assert [point.run for point in pareto_front(points)] == ["none", "lora-1-af-specific", "lora-8-af-specific"]
+    assert [point.run for point in pareto_front(points)] == [
+        "none",
+        "lora-1-af-specific",
+        "lora-8-af-specific",
+    ]
 
 
 def test_marks_differ_without_colour(drawn: tuple[Path, ParetoFigureSettings]) -> None:
@@ -42,7 +50,14 @@ def test_marks_differ_without_colour(drawn: tuple[Path, ParetoFigureSettings]) -
     assert axes.get_xscale() == "symlog" and axes.get_title() == "image encoder: swinv2-tiny"
     entries = {text.get_text(): handle for text, handle in zip(
         figure.legends[0].get_texts(), figure.legends[0].legend_handles, strict=True)}  # fmt: skip
-    assert list(entries) == ["projection only", "IA3, specific", "LoRA, agnostic", "LoRA, specific", "Full FT", "Pareto front"]
+    assert list(entries) == [
+        "projection only",
+        "IA3, specific",
+        "LoRA, agnostic",
+        "LoRA, specific",
+        "Full FT",
+        "Pareto front",
+    ]
     looks = {(one.get_marker(), one.get_fillstyle(), one.get_linestyle()) for one in entries.values()}
     assert len(looks) == len(entries)
     assert {text.get_text() for text in axes.texts} >= {"1", "8", "A"}

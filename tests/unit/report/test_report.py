@@ -19,7 +19,7 @@ from preftune.tables.assemble import Setting, build_records
 from preftune.tables.captioner_costs import cost_records
 from preftune.tables.captioners import CaptioningTableSettings
 from preftune.tables.captioning import captioning_records
-from preftune.tables.cells import CAPTIONING_TABLES, COST_TABLES, TABLES, read_cells
+from preftune.tables.cells import CAPTIONING_TABLES, COST_TABLES, MULTITASK_TABLES, TABLES, read_cells
 from preftune.tables.claims import judge_claims, read_claims
 from preftune.tables.lists import ablation_records
 from preftune.tables.multitask import multitask_records
@@ -91,11 +91,20 @@ def write_tables(results: Path) -> None:
                     table, Sources.read(runs, [results / paper / "scores"]), settings
                 )
             elif table in COST_TABLES:
-                own = CaptioningTableSettings(paper="context_peft", scale="demo", data="embedded", runs=tuple(runs))
+                own = CaptioningTableSettings(
+                    paper="context_peft", scale="demo", data="embedded", runs=tuple(runs)
+                )
                 made[table] = cost_records(own, Records.read([]), Records.read([]))
             elif table in CAPTIONING_TABLES:
-                own = CaptioningTableSettings(paper="context_peft", scale="demo", data="embedded", runs=tuple(runs))
+                own = CaptioningTableSettings(
+                    paper="context_peft", scale="demo", data="embedded", runs=tuple(runs)
+                )
                 made[table] = captioning_records(table, store, Records.read([]), own)
+            elif table in MULTITASK_TABLES:
+                shown = MultitaskTableSettings(
+                    paper="context_peft", scale="demo", data="embedded", runs=tuple(runs)
+                )
+                made[table] = multitask_records(store, shown)
             elif table == "ablations":
                 made[table] = ablation_records(runs, store, setting)
             else:

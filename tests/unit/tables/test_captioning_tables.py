@@ -101,7 +101,13 @@ def test_crossings_by_hand() -> None:
     # a - b: -2, -0.5, 0.5: half of the way from 100 to 1000 in the logarithm.
     assert find_crossings(a, b) == pytest.approx([math.sqrt(100 * 1000)])
     assert find_crossings(a, {n: value + 1 for n, value in a.items()}) == []
-    assert find_crossings({10: 1.0, 100: 2.0}, {10: 2.0, 100: 2.0}) == [100]
+    flat = {10: 2.0, 100: 2.0, 1000: 2.0}
+    assert find_crossings({10: 1.0, 100: 2.0, 1000: 3.0}, flat) == [100]
+    assert (
+        find_crossings({10: 1.0, 100: 2.0, 1000: 1.0}, flat)
+        == find_crossings({10: 1.0, 100: 2.0}, flat)
+        == []
+    )
     assert find_crossings({10: 1.0, 20: 3.0}, {10: 2.0, 30: 2.0}) == []  # one shared number of images
     assert interpolate(b, math.sqrt(1000)) == pytest.approx((7.0 + 4.5) / 2)
     assert interpolate(b, 100) == 4.5
@@ -132,7 +138,9 @@ def test_claims_name_points_of_equal_data(tmp_path: Path) -> None:
     assert (named[0].a, named[0].b) == ("lora-8-part:perplexity", "full-ft-part:perplexity")
     (tmp_path / "scores").mkdir()
     (record, *_) = judge_claims(claims, CELLS, ScoreStore([tmp_path / "scores"]))
-    assert record.verdict.startswith("not testable at this scale: full-ft@0.1, lora-8-af-specific@0.1 are not run")
+    assert record.verdict.startswith(
+        "not testable at this scale: full-ft@0.1, lora-8-af-specific@0.1 are not run"
+    )
 
 
 def test_forgetting_by_hand(tmp_path: Path) -> None:

@@ -27,7 +27,13 @@ FACTS: dict[str, Any] = {
 def settings(**captioners: dict[str, Any]) -> CaptioningTableSettings:
     known = {name.replace("_", "-"): one for name, one in captioners.items()}
     return CaptioningTableSettings.model_validate(
-        {"paper": "context_peft", "scale": "demo", "data": "embedded", "runs": list(known), "captioners": known}
+        {
+            "paper": "context_peft",
+            "scale": "demo",
+            "data": "embedded",
+            "runs": list(known),
+            "captioners": known,
+        }
     )
 
 
@@ -46,7 +52,9 @@ def write(root: Path, run: str, curve: dict[int, float], seed: int = 0, **facts:
 
 
 def tabulate(
-    given: CaptioningTableSettings, trainings: list[Path], decodings: list[Path] = []  # noqa: B006 (read only)
+    given: CaptioningTableSettings,
+    trainings: list[Path],
+    decodings: list[Path] = [],  # noqa: B006 (read only)
 ) -> dict[tuple[str, str], CellRecord]:
     records = cost_records(given, Records.read(trainings), Records.read(decodings))
     return {(record.row, record.column): record for record in records}
@@ -96,15 +104,21 @@ def test_cost_of_a_perplexity(tmp_path: Path) -> None:
     assert found["full-ft", "steps to it"].value == 6
     lora = found["lora-8-af-specific", "time to it (s)"]
     assert lora.per_seed == {"0": 30.0, "1": 80.0}
-    assert found["lora-8-af-specific", "operations to it"].per_seed["0"] == pytest.approx(0.75 * 800 * 2e6 / 1e12)
-    assert {found["ia3", column].verdict for column in ("steps to it", "time to it (s)", "operations to it")} == {
-        "not reached"
-    }
+    assert found["lora-8-af-specific", "operations to it"].per_seed["0"] == pytest.approx(
+        0.75 * 800 * 2e6 / 1e12
+    )
+    assert {
+        found["ia3", column].verdict for column in ("steps to it", "time to it (s)", "operations to it")
+    } == {"not reached"}
 
 
 def test_reference_is_of_the_same_encoder() -> None:
     large = captioner("large", kind="full")
-    given = settings(lora_8_af_specific=captioner(kind="lora"), lora_8_af_agnostic=LORA, none_large=captioner("large", kind="none"))
+    given = settings(
+        lora_8_af_specific=captioner(kind="lora"),
+        lora_8_af_agnostic=LORA,
+        none_large=captioner("large", kind="none"),
+    )
     assert find_reference(given, "lora-8-af-specific") == "lora-8-af-agnostic"
     assert find_reference(given, "none-large") is None
     given = settings(lora_8_af_agnostic=LORA, full_ft_large=large, none_large=captioner("large", kind="none"))

@@ -18,7 +18,9 @@ from preftune.tables.scores import ScoreStore
 ALONE = {"captions": "captions", "text-questions": "questions"}
 
 
-def write_run(root: Path, run: str, seed: int, text: Sequence[float], image: Sequence[float], nats: float | None) -> Path:
+def write_run(
+    root: Path, run: str, seed: int, text: Sequence[float], image: Sequence[float], nats: float | None
+) -> Path:
     """Scores of questions, two about each document, and of two captions; no captions and images where nats is None."""
     folder = root / run / f"seed-{seed}"
     folder.mkdir(parents=True)
@@ -32,7 +34,9 @@ def write_run(root: Path, run: str, seed: int, text: Sequence[float], image: Seq
     means = pd.DataFrame(rows).groupby(["medium", "answerer"])["score"].mean()
     stated = {medium: {who: {"score": means[medium, who]} for who in ("model", "majority", "prior_of_kind")}
               for medium in means.index.unique(0)}  # fmt: skip
-    (folder / "answers.json").write_text(json.dumps({"split": "test", "lm_trainable_parameters": 40} | stated))
+    (folder / "answers.json").write_text(
+        json.dumps({"split": "test", "lm_trainable_parameters": 40} | stated)
+    )
     if nats is not None:
         items = [{"image_id": n, "tokens": 10, "nll": 10 * nats, "nll_blank": 30.0} for n in range(2)]
         pd.DataFrame(items).to_parquet(folder / "perplexity.parquet", index=False)
@@ -63,7 +67,11 @@ def test_scores_and_what_was_forgotten(tmp_path: Path) -> None:
     # Resampled are the two texts with both their questions: the difference is -50 or 0 points of a text.
     assert change.interval == (-50, 0)
     assert found["tuned", "adapter parameters"].value == 40
-    for row, column in (("questions", "captions"), ("questions", "text questions, change"), ("captions", "captions, change")):
+    for row, column in (
+        ("questions", "captions"),
+        ("questions", "text questions, change"),
+        ("captions", "captions, change"),
+    ):
         assert found[row, column].verdict == "not applicable"
     assert found["majority answer, no model", "text questions"].value == 25
     assert found["majority answer of the kind, no model", "visual questions"].value == 25
@@ -95,7 +103,9 @@ def test_faults_name_the_file(tmp_path: Path) -> None:
     stated = json.loads((folder / "answers.json").read_text())
     stated["text"]["model"]["score"] = 0.9
     (folder / "answers.json").write_text(json.dumps(stated))
-    with pytest.raises(PreftuneError, match=r"answers\.json: what it states of text, model, is not what its answers"):
+    with pytest.raises(
+        PreftuneError, match=r"answers\.json: what it states of text, model, is not what its answers"
+    ):
         measure_answers(ScoreStore([tmp_path]), "tuned", "text", "model")
     write_run(tmp_path, "tuned", 1, [1, 0, 1], [1], 1.0)
     with pytest.raises(PreftuneError, match="the seeds of tuned were asked different questions"):

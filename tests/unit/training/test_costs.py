@@ -42,7 +42,9 @@ def test_attention_on_a_cpu_is_counted() -> None:
     query = torch.randn(1, 4, 5, 8, requires_grad=True)
     key = torch.randn(1, 2, 5, 8, requires_grad=True)
     found = count_flops(
-        lambda: scaled_dot_product_attention(query, key, key, is_causal=True, enable_gqa=True).sum().backward()
+        lambda: (
+            scaled_dot_product_attention(query, key, key, is_causal=True, enable_gqa=True).sum().backward()
+        )
     )
     assert found == 7 * 2 * 4 * 5 * 5 * 8
 
