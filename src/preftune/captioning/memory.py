@@ -8,7 +8,9 @@ with groups, the folded weights of `InstalledAdapters.merged`.
 from torch import Tensor
 
 from preftune.adapters.bitfit import ContextBitFit
+from preftune.adapters.contexts import domain, domains_of
 from preftune.adapters.layers import ContextLayer
+from preftune.captioning.batch import CAPTION, Task
 from preftune.captioning.captioner import Captioner
 from preftune.settings.training import TrainingSettings
 from preftune.training.costs import tensor_bytes
@@ -43,19 +45,20 @@ def decoding_bytes(captioner: Captioner, rows: int, length: int) -> int:
     return int(cache) + folded_bytes(captioner)
 
 
-def folded_bytes(captioner: Captioner) -> int:
+def folded_bytes(captioner: Captioner, task: Task = CAPTION) -> int:
     """Weights that decoding keeps beside the base layers': a bias of BitFit's, else a matrix a layer.
 
-    None where the layers are PEFT's own or cannot be folded: they are not merged.
+    Only where a group is on at the words; none where the layers are PEFT's own or cannot be folded.
     """
-    layers = () if captioner.adapters is None else captioner.adapters.layers.values()
-    total = 0
-    for layer in layers:
-        if isinstance(layer, ContextLayer) and layer.foldable:
+    adapters, total = captioner.adapters, 0
+    if adapters is None:
+        return 0
+    on = {name for name, group in adapters.groups.items() if domain("text", task.branch) in domains_of(group)}
+    for layer in adapters.layers.values():
+        if isinstance(layer, ContextLayer) and layer.foldable and on & set(layer.groups()):
             weight = layer.frozen()[0]
-            total += (
-                weight.shape[0] * weight.element_size() if isinstance(layer, ContextBitFit) else _size(weight)
-            )
+            bias = weight.shape[0] * weight.element_size()
+            total += bias if isinstance(layer, ContextBitFit) else _size(weight)
     return total
 
 

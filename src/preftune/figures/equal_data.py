@@ -41,7 +41,7 @@ class Drawn:
 def read_curves(store: ScoreStore, records: Records, settings: EqualDataFigureSettings) -> dict[str, Drawn]:
     """The curves of every panel, as the table of equal data gives them."""
     curves: dict[str, Curves] = {column: {} for column in PANELS}
-    seeds = {column: 0 for column in PANELS}
+    seeds = dict.fromkeys(PANELS, 0)
     for point in pick_points(store, settings.captioners):
         found = {
             column: measured

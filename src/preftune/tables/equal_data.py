@@ -143,13 +143,13 @@ def read_curves(records: Sequence[CellRecord], column: str) -> dict[str, dict[fl
 
 
 def describe_crossings(records: Sequence[CellRecord]) -> list[str]:
-    """Where full fine-tuning's curve crosses each other method's, of perplexity and of CIDEr; a line each, none without its points."""
+    """Where full fine-tuning's curve crosses each other method's: a line of perplexity and one of CIDEr, where there are points."""
     lines = []
     for column in (PERPLEXITY, CIDER):
         curves = read_curves(records, column)
         reference = curves.pop(REFERENCE, {})
         pairs = {method: curve for method, curve in curves.items() if len(set(curve) & set(reference)) > 1}
-        texts = [f"{method} {_describe(curve, reference, column)}" for method, curve in pairs.items()]
+        texts = [f"{method}: {_describe(curve, reference, column)}" for method, curve in pairs.items()]
         if texts:
             lines.append(f"Crossing with {REFERENCE} by {column}: {'; '.join(texts)}.")
     return lines

@@ -117,8 +117,8 @@ def test_the_note_says_where_the_curves_cross(tmp_path: Path) -> None:
     own = write_grid(tmp_path)
     found = tabulate("equal_data", tmp_path, own)
     lines = describe_crossings(list(found.values()))
-    assert lines[0].startswith("Crossing with full-ft by perplexity: lora-8 at ")
-    assert lines[1].startswith("Crossing with full-ft by CIDEr: lora-8 at ")
+    assert lines[0].startswith("Crossing with full-ft by perplexity: lora-8: at ")
+    assert lines[1].startswith("Crossing with full-ft by CIDEr: lora-8: at ")
     images = float(lines[0].split(" at ")[1].split(" images")[0])
     assert 10 < images < 100
     text = render_markdown("equal_data", list(found.values()), DEMO)
@@ -129,7 +129,7 @@ def test_the_note_says_where_the_curves_cross(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_captioner(tmp_path / "scores", "lora-8", seed, nats=1.0, cider=0.95)
     lines = describe_crossings(list(tabulate("equal_data", tmp_path, better).values()))
-    assert "lora-8 none within the range (better throughout)" in lines[0]
+    assert "lora-8: none within the range (better throughout)" in lines[0]
 
 
 def test_claims_name_points_of_equal_data(tmp_path: Path) -> None:
