@@ -29,7 +29,8 @@ from preftune.training import distributed
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.costs import PeakMemory
 from preftune.training.energy import EnergyMeter
-from preftune.training.loop import Place, Validation, fit
+from preftune.training.loop import Place, fit
+from preftune.training.validation import Validation
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -26,19 +26,30 @@ class ContextLoraModel(LoraModel):
 
     layer: type[ContextLora] = ContextLora
 
+    @staticmethod
     def _create_new_module(
-        self, config: LoraConfig, name: str, target: nn.Module, **options: Any
-    ) -> nn.Module:  # type: ignore[override]
-        plain = isinstance(target, nn.Linear)
-        config.fan_in_fan_out = not plain
-        kept = {key: options[key] for key in ("r", "lora_alpha")}
-        return self.layer(target, name, config=config, is_target_conv_1d_layer=not plain, **kept)
+        lora_config: LoraConfig, adapter_name: str, target: nn.Module, **options: Any
+    ) -> nn.Module:
+        return _new_lora(ContextLora, lora_config, adapter_name, target, options)
 
 
-class ContextMokaModel(ContextLoraModel):
-    """The same with MokA's layer."""
+class ContextMokaModel(LoraModel):
+    """PEFT's LoRA tuner with MokA's layer."""
 
-    layer = ContextMoka
+    @staticmethod
+    def _create_new_module(
+        lora_config: LoraConfig, adapter_name: str, target: nn.Module, **options: Any
+    ) -> nn.Module:
+        return _new_lora(ContextMoka, lora_config, adapter_name, target, options)
+
+
+def _new_lora(
+    layer: type[ContextLora], config: LoraConfig, name: str, target: nn.Module, options: dict[str, Any]
+) -> nn.Module:
+    plain = isinstance(target, nn.Linear)
+    config.fan_in_fan_out = not plain
+    kept = {key: options[key] for key in ("r", "lora_alpha")}
+    return layer(target, name, config=config, is_target_conv_1d_layer=not plain, **kept)
 
 
 class ContextIa3Model(IA3Model):

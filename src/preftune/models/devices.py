@@ -28,3 +28,13 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 def computing_in(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """Arithmetic in `dtype` inside the block, whatever the weights are; fp32 leaves all as it is."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking: CUDA's allocator, the CPU's ("can't allocate memory") or Python's."""
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "allocate memory" in text
+        or "not enough memory" in text
+    )

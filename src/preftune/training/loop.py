@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.models.devices import computing_in
+from preftune.models.devices import computing_in, is_out_of_memory
 from preftune.processes import leads, rank, world_size
 from preftune.progress import say, track
 from preftune.settings.training import TrainingSettings
@@ -29,6 +29,7 @@ from preftune.training.interruption import InterruptedTraining, StopRequest, wat
 from preftune.training.metrics import MetricsLog
 from preftune.training.objective import Logged, Objective
 from preftune.training.optimizers import make_optimizer, schedule_factor
+from preftune.training.validation import BestWeights, Validation
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,6 @@ class Place:
     metrics: Path
     name: str
     checkpoints: Checkpoints | None = None
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What is measured during a training, so that the weights with the least of it are kept instead of the last.
-
-    Attributes:
-        every: steps between two measurements; the last step is always measured.
-        name: of the measured quantity in the metrics.
-        measure: computes it from the weights as they are; it must draw nothing at random.
-    """
-
-    every: int
-    name: str
-    measure: Callable[[], float]
 
 
 def fit(
@@ -106,13 +92,12 @@ class Training:
         validation: Validation | None = None,
     ) -> None:
         self.objective, self.settings, self.place, self.warn = objective, settings, place, warn
-        self.validation = validation
+        self.validation = None if validation is None else BestWeights(validation, settings.steps)
         self.optimizer, self.decay = make_optimizer(groups, settings)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self.order = epoch_order(len(objective), settings.batch, settings.steps, place.seed)
         self.budget = settings.tokens_per_pass or TOKENS_PER_PASS[place.device.type]
-        self.best: dict[str, Any] | None = None
         self.done, self.started, self.saved = 0, time.monotonic(), time.monotonic()
         self.facts: dict[str, Any] = {"tokens": 0, "skipped_steps": 0, "attempts": []}
 
@@ -134,7 +119,8 @@ class Training:
                         raise self._interrupted(request)
         finally:
             log.close()
-        self._take_best()
+        if self.validation is not None:
+            self.facts |= self.validation.restore(self.parameters)
         return self._result()
 
     def _step(self, step: int, log: MetricsLog, request: StopRequest) -> tuple[bool, bool]:
@@ -157,8 +143,9 @@ class Training:
             self.facts["last_loss"] = loss
         seconds = time.monotonic() - start
         row = {"step": step, "loss": loss, "learning_rate": self.settings.learning_rate * rate}
+        found = {} if self.validation is None else self.validation.look(step, self.parameters)
         log.write(
-            row | {"gradient_norm": norm} | totals | self._validate(step),
+            row | {"gradient_norm": norm} | totals | found,
             {"seconds": seconds, "tokens_per_second": tokens / seconds},
         )
         return agreed
@@ -190,7 +177,7 @@ class Training:
             try:
                 return self._accumulate(examples, units, step)
             except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             self.optimizer.zero_grad(set_to_none=True)
             if self.place.device.type == "cuda":
@@ -221,13 +208,8 @@ class Training:
 
     def _add_up(self, values: Logged) -> dict[str, float]:
         names = sorted(values)
-        return dict(
-            zip(
-                names,
-                distributed.add_up([float(values[name]) for name in names], self.place.device),
-                strict=True,
-            )
-        )
+        sums = distributed.add_up([float(values[name]) for name in names], self.place.device)
+        return dict(zip(names, sums, strict=True))
 
     def _apply_gradients(self) -> float:
         """Gradients of all processes, clipping, decay, optimiser; returns the norm before clipping, NaN if not finite."""
@@ -239,29 +221,6 @@ class Training:
             self.optimizer.step()
             return norm
         return math.nan
-
-    def _validate(self, step: int) -> dict[str, float]:
-        """What is measured after this step, if anything; the weights are kept where it is the least so far."""
-        check = self.validation
-        if check is None or (step % check.every and step != self.settings.steps):
-            return {}
-        value = check.measure()
-        if math.isfinite(value) and (self.best is None or value < self.best["value"]):
-            kept = [parameter.detach().cpu().clone() for parameter in self.parameters]
-            self.best = {"step": step, "value": value, "parameters": kept}
-        return {check.name: value}
-
-    def _take_best(self) -> None:
-        if self.validation is None:
-            return
-        if self.best is None:
-            raise PreftuneError(
-                f"{self.validation.name} was never a finite number: lower learning_rate, or look at the validation rows."
-            )
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, self.best["parameters"], strict=True):
-                parameter.copy_(value)
-        self.facts |= {"best_step": self.best["step"], f"best_{self.validation.name}": self.best["value"]}
 
     def _skip(self, step: int, loss: float, names: list[str], log: MetricsLog) -> None:
         self.facts["skipped_steps"] += 1
@@ -286,7 +245,7 @@ class Training:
                 "starts": self.decay.starts,
                 "budget": self.budget,
                 "facts": self.facts,
-                "best": self.best,
+                "best": None if self.validation is None else self.validation.best,
                 "metrics": log.text,
             }
             self.place.checkpoints.save(self.done, state)
@@ -308,7 +267,9 @@ class Training:
                 parameter.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.decay.starts = state["starts"]
-        self.budget, self.facts, self.best = state["budget"], state["facts"], state["best"]
+        self.budget, self.facts = state["budget"], state["facts"]
+        if self.validation is not None:
+            self.validation.best = state["best"]
         say(f"{self.place.name} continues after step {self.done} of {self.settings.steps}")
         return str(state["metrics"])
 
@@ -334,13 +295,3 @@ class Training:
             "processes": world_size(),
             "optimizer_state_bytes": optimizer_bytes(self.optimizer),
         }
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's allocator, the CPU's ("can't allocate memory") or Python's."""
-    text = str(error).lower()
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "allocate memory" in text
-        or "not enough memory" in text
-    )

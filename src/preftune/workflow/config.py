@@ -15,9 +15,9 @@ from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
     CaptionGenerationSettings,
+    CaptioningSettings,
     CaptionMetricSettings,
     CaptionScoreSettings,
-    CaptioningSettings,
     FeatureSettings,
 )
 from preftune.settings.data import (

@@ -19,9 +19,10 @@ from preftune.preference.heads import PreferenceModel
 from preftune.settings.training import TrainingSettings
 from preftune.training.checkpoints import Checkpoints
 from preftune.training.interruption import InterruptedTraining
-from preftune.training.loop import Place, Validation, fit
+from preftune.training.loop import Place, fit
 from preftune.training.objective import TreeExample
 from preftune.training.sft import SftObjective
+from preftune.training.validation import Validation
 from tests.unit.preference.helpers import make_rows, new_policy, place_in
 from tests.unit.training.training_helpers import ADAMW, LAPROP, ToyObjective, align, start_child, wait_for
 

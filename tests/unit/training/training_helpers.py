@@ -17,9 +17,10 @@ from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.training import TrainingSettings
 from preftune.training.batches import split_by_tokens
 from preftune.training.checkpoints import Checkpoints
-from preftune.training.loop import Validation, fit
+from preftune.training.loop import fit
 from preftune.training.objective import Logged, TreeExample
 from preftune.training.trees import Tree
+from preftune.training.validation import Validation
 from tests.unit.preference.helpers import make_pairs, place_in
 
 
