@@ -69,7 +69,7 @@ def draw_picture(axes: Axes, picture: Picture, root: Path, lines: list[str]) -> 
         size=7.5,
         linespacing=1.25,
     )
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], anchor="N")
     axes.grid(False)
     axes.spines[:].set(visible=True, color="#aaaaaa")
 
@@ -86,9 +86,9 @@ def draw_gallery(files: Sequence[Path], root: Path, settings: GallerySettings) -
     rows = -(-len(pictures) // columns)
     width = 2.9
     texts = [caption_lines(picture, settings, width=int(width * 14)) for picture in pictures]
-    text_height = 0.145 * max(len(lines) for lines in texts) + 0.35
+    text_height = 0.155 * max(len(lines) for lines in texts) + 0.35
     aid = ["The first images of the test split, in file order: none was chosen by hand."]
-    size = (max(6.5, width * columns), rows * (2.3 + text_height))
+    size = (max(6.5, width * columns), rows * (2.75 + text_height))
     stamp = Stamp(settings.data, settings.scale)
     figure, grid = new_figure(
         "Captions generated for test images", stamp, size, rows=rows, columns=columns, aid=aid, gap=0.07
