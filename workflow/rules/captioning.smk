@@ -102,8 +102,7 @@ rule evaluate_perplexity:
         scores=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.json",
         details=CAPTIONING + "/scores/{run}/seed-{seed}/perplexity.parquet",
         validation=CAPTIONING + "/scores/{run}/seed-{seed}/validation.json",
-        validation_details=CAPTIONING
-        + "/scores/{run}/seed-{seed}/validation.parquet",
+        validation_details=CAPTIONING + "/scores/{run}/seed-{seed}/validation.parquet",
         text=CAPTIONING + "/scores/{run}/seed-{seed}/text.json",
         text_details=CAPTIONING + "/scores/{run}/seed-{seed}/text.parquet",
     log:
