@@ -50,8 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("model", type=Path, help="folder of the captioner, .../models/<run>/seed-<seed>")
     caption.add_argument("images", type=Path, nargs="+", help="image files")
     caption.add_argument("--beams", type=int, default=1, help="beams of the search (default 1: greedy)")
-    caption.add_argument("--max-new-tokens", type=int, default=30, help="tokens of a caption at most (default 30)")
-    caption.add_argument("--base", type=Path, help="folder of its language model (default: as its run.json says)")
+    caption.add_argument(
+        "--max-new-tokens", type=int, default=30, help="tokens of a caption at most (default 30)"
+    )
+    caption.add_argument(
+        "--base", type=Path, help="folder of its language model (default: as its run.json says)"
+    )
     caption.add_argument("--encoder", type=Path, help="folder of its encoder (default: as its run.json says)")
     caption.add_argument("--output", type=Path, help="JSON Lines to write (default: print file<TAB>caption)")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")

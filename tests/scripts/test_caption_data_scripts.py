@@ -206,7 +206,16 @@ def evaluate(rows: list[dict[str, object]], folder: Path) -> tuple[Path, Path]:
     write_jsonl(folder / "captions.jsonl", rows)
     output, items = folder / "captions.json", folder / "captions.parquet"
     evaluate_captions.main(
-        ["--captions", str(folder / "captions.jsonl"), "--output", str(output), "--items", str(items), "--settings", "{}"]
+        [
+            "--captions",
+            str(folder / "captions.jsonl"),
+            "--output",
+            str(output),
+            "--items",
+            str(items),
+            "--settings",
+            "{}",
+        ]
     )
     return output, items
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import compute_attention
-import evaluate_perplexity
-import generate_captions
+import evaluate_captioner
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,8 +19,7 @@ from tests.tiny import tiny_language_model
 from tests.unit.captioning.captioner_helpers import write_data
 
 TRAINING = {"steps": 4, "batch": 5, "learning_rate": 0.01, "optimizer": "adam"}
-GENERATION = json.dumps({"limit": 3, "max_new_tokens": 5, "batch": 2})
-SCORES = {"limit": 3, "text": {"dataset": "passages", "passages": 2, "tokens": 12}}
+SCORES = {"text": {"dataset": "passages", "passages": 2, "tokens": 12}, "max_new_tokens": 5, "batch": 2}
 TEXTS = ["the red cup is on the table", "a", "one blue circle and the green cup"]
 
 
@@ -63,9 +61,7 @@ def test_train_and_evaluate(kind: str, data: list[str], tmp_path: Path) -> None:
     wanted = np.exp(passages["nll"].sum() / passages["tokens"].sum())
     assert text["text_perplexity"] == pytest.approx(wanted)
 
-    captions = tmp_path / "captions.jsonl"
-    generate_captions.main([*model, "--output", str(captions), "--settings", GENERATION])
-    rows = read_jsonl(captions)
+    rows = read_jsonl(scores / "captions.jsonl")
     assert [row["image_id"] for row in rows] == [116, 117, 118]
     assert rows[1]["references"] == ["a green circle", "one green circle"]
     assert isinstance(rows[0]["caption"], str) and rows[0]["file"] == "test/16.png"
@@ -84,8 +80,13 @@ def evaluate(model: list[str], scores: Path, limit: int | None = 3) -> None:
     for option, name in (("output", "perplexity"), ("validation", "validation"), ("text", "text")):
         items = "items" if option == "output" else f"{option}-items"
         words += [f"--{option}", str(scores / f"{name}.json"), f"--{items}", str(scores / f"{name}.parquet")]
-    texts = ["--texts", str(Path(model[1]).parent / "passages")]
-    evaluate_perplexity.main([*model, *texts, *words, "--settings", json.dumps(SCORES | {"limit": limit})])
+    words += [
+        "--texts",
+        str(Path(model[1]).parent / "passages"),
+        "--generated",
+        str(scores / "captions.jsonl"),
+    ]
+    evaluate_captioner.main([*model, *words, "--settings", json.dumps(SCORES | {"limit": limit})])
 
 
 def test_p_lora_forgets_nothing(data: list[str], tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_wrong_base_is_one_sentence(
     schema["base"]["vocab_size"] = 9
     (tmp_path / "model" / "adapter.json").write_text(json.dumps(schema))
     with pytest.raises(SystemExit) as stop:
-        generate_captions.main([*model, "--output", str(tmp_path / "c.jsonl"), "--settings", GENERATION])
+        evaluate(model, tmp_path / "scores")
     assert stop.value.code == 1
     assert "was trained on another language model (vocab_size 9 instead of 512)" in capsys.readouterr().err
-    assert not (tmp_path / "c.jsonl").exists()
+    assert not list((tmp_path / "scores").glob("[!.]*"))

@@ -62,38 +62,7 @@ rule train_captioner:
         "{params.options} --threads {threads} --log {log}"
 
 
-rule generate_captions:
-    input:
-        # It was trained on the base model, the features and the captions: it brings their jobs.
-        model=CAPTIONING + "/models/{run}/seed-{seed}",
-    output:
-        CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
-    log:
-        "logs/generate_captions/{run}/seed-{seed}.log",
-    benchmark:
-        RESULTS + "/timings/generate_captions/{run}/seed-{seed}.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: PLAN.config.threads
-    resources:
-        mem_mb=3000,
-        gpu=GPU,
-    params:
-        code=code_digest("generate_captions"),
-        base=model_folder(PLAN.config.context_peft.model),
-        features=lambda wildcards: f"{CAPTIONING}/features/{PLAN.encoder(wildcards.run)}",
-        captions=CAPTIONING + "/data/captions",
-        options=options("generate_captions", "run", "seed"),
-    message:
-        "caption the test images with {wildcards.run}, seed {wildcards.seed}"
-    shell:
-        "python workflow/scripts/generate_captions.py "
-        "--base {params.base} --features {params.features} --captions {params.captions} "
-        "--model {input.model} --output {output} "
-        "{params.options} --threads {threads} --log {log}"
-
-
-rule evaluate_perplexity:
+rule evaluate_captioner:
     input:
         # It was trained on the base model, the features and the captions: it brings their jobs.
         model=CAPTIONING + "/models/{run}/seed-{seed}",
@@ -105,10 +74,11 @@ rule evaluate_perplexity:
         validation_details=CAPTIONING + "/scores/{run}/seed-{seed}/validation.parquet",
         text=CAPTIONING + "/scores/{run}/seed-{seed}/text.json",
         text_details=CAPTIONING + "/scores/{run}/seed-{seed}/text.parquet",
+        captions=CAPTIONING + "/captions/{run}/seed-{seed}.jsonl",
     log:
-        "logs/evaluate_perplexity/{run}/seed-{seed}.log",
+        "logs/evaluate_captioner/{run}/seed-{seed}.log",
     benchmark:
-        RESULTS + "/timings/evaluate_perplexity/{run}/seed-{seed}.tsv"
+        RESULTS + "/timings/evaluate_captioner/{run}/seed-{seed}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
@@ -116,20 +86,20 @@ rule evaluate_perplexity:
         mem_mb=3000,
         gpu=GPU,
     params:
-        code=code_digest("evaluate_perplexity"),
+        code=code_digest("evaluate_captioner"),
         base=model_folder(PLAN.config.context_peft.model),
         features=lambda wildcards: f"{CAPTIONING}/features/{PLAN.encoder(wildcards.run)}",
         captions=CAPTIONING + "/data/captions",
-        options=options("evaluate_perplexity", "run", "seed"),
+        options=options("evaluate_captioner", "run", "seed"),
     message:
-        "perplexity of captions and of plain text of {wildcards.run}, seed {wildcards.seed}"
+        "score and caption with {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/evaluate_perplexity.py "
+        "python workflow/scripts/evaluate_captioner.py "
         "--base {params.base} --features {params.features} --captions {params.captions} "
         "--model {input.model} --texts {input.texts} "
         "--output {output.scores} --items {output.details} "
         "--validation {output.validation} --validation-items {output.validation_details} "
-        "--text {output.text} --text-items {output.text_details} "
+        "--text {output.text} --text-items {output.text_details} --generated {output.captions} "
         "{params.options} --threads {threads} --log {log}"
 
 

@@ -66,7 +66,9 @@ def main(argv: list[str] | None = None) -> None:
         spice = None if folder is None else Path(folder).expanduser()
         report, columns = score_captions(references, candidates, step.arguments.seed, spice=spice)
         write_json(step.out(), report)
-        pd.DataFrame(columns)[[*COLUMNS, *(["spice"] if spice else [])]].to_parquet(step.out("items"), index=False)
+        pd.DataFrame(columns)[[*COLUMNS, *(["spice"] if spice else [])]].to_parquet(
+            step.out("items"), index=False
+        )
         step.note(
             images=len(candidates), empty_captions=sum(not text.strip() for text in candidates.values())
         )

@@ -68,7 +68,9 @@ def train(step: Step) -> None:
         tokenized = [
             tokenize_captions(tokenizer, rows, settings.max_caption_tokens) for rows in images.captions
         ]
-        objective = CaptionObjective(captioner, images, [ids for ids, _ in tokenized], arguments.seed, settings.views)
+        objective = CaptionObjective(
+            captioner, images, [ids for ids, _ in tokenized], arguments.seed, settings.views
+        )
         output = step.out()
         output.mkdir()
         place = Place(

@@ -37,6 +37,4 @@ def image_tree(
 
     The image's positions hold BOS's id; embeddings take their place.
     """
-    return Tree(
-        name, [*[bos] * (1 + image_tokens), *question], tuple([*answer, eos] for answer in answers)
-    )
+    return Tree(name, [*[bos] * (1 + image_tokens), *question], tuple([*answer, eos] for answer in answers))

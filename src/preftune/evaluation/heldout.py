@@ -52,7 +52,9 @@ def read_prompts(
     """
     found: dict[str, Conversation] = {}
     seen: set[str] = set()
-    for place, row in enumerate(open_column(dataset, "validation", "prompt", folders, "the measurement of drift")):
+    for place, row in enumerate(
+        open_column(dataset, "validation", "prompt", folders, "the measurement of drift")
+    ):
         messages = [{"role": "user", "content": row["prompt"]}]
         fits = leaves_room(model, encode_prompt(model.tokenizer, messages), room)
         if fits and row["prompt"] not in seen and len(found) < count:

@@ -41,7 +41,9 @@ class AdapterSettings(Settings):
     targets: Literal["A", "F", "AF"] = "AF"
     rank: int = Field(default=8, ge=1)
     alpha: float | None = Field(
-        default=None, gt=0, description="LoRA's updates are scaled by alpha / rank (null: by 1, as the paper's)"
+        default=None,
+        gt=0,
+        description="LoRA's updates are scaled by alpha / rank (null: by 1, as the paper's)",
     )
     rslora: bool = Field(default=False, description="scale by alpha / sqrt(rank) instead")
 

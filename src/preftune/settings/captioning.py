@@ -64,13 +64,17 @@ class CaptioningSettings(Settings):
     max_caption_tokens: int = Field(default=63, ge=1)
     connector: Literal["linear", "mlp"] = "linear"
     train_fraction: float = Field(
-        default=1.0, gt=0, le=1, description="part of the training images, drawn by the seed, smaller parts in larger ones"
+        default=1.0,
+        gt=0,
+        le=1,
+        description="part of the training images, drawn by the seed, smaller parts in larger ones",
     )
     views: int | None = Field(
         default=None, ge=1, description="views of an image that are drawn from (null: all that are stored)"
     )
     validate_every: int | None = Field(
-        default=None, ge=1,
+        default=None,
+        ge=1,
         description="steps between two measurements of the validation perplexity, whose best weights are kept (null: the last "
         "weights are)",
     )
@@ -88,22 +92,15 @@ class PassageSettings(Settings):
     tokens: int = Field(default=256, ge=8, description="tokens of a passage that are read at most")
 
 
-class CaptionScoreSettings(Settings):
-    """Perplexity of one trained captioner: of captions on the validation and the test split, and of plain text."""
+class CaptionEvaluationSettings(Settings):
+    """One trained captioner: perplexity of validation and test captions and of plain text, and captions of the test images."""
 
     limit: int | None = Field(description="images of a split (null: all)")
     text: PassageSettings
-    tokens_per_pass: int | None = TOKENS_PER_PASS
-    dtype: Precision = "auto"
-
-
-class CaptionGenerationSettings(Settings):
-    """Captions of the test images by one trained captioner."""
-
-    limit: int | None = Field(description="images (null: all)")
-    max_new_tokens: int = Field(ge=1)
+    max_new_tokens: int = Field(ge=1, description="tokens of a generated caption at most")
     beams: int = Field(default=1, ge=1, description="1: greedy")
     batch: int = Field(ge=1, description="images captioned at once")
+    tokens_per_pass: int | None = TOKENS_PER_PASS
     dtype: Precision = "auto"
 
 
@@ -111,7 +108,8 @@ class CaptionMetricSettings(Settings):
     """Metrics of generated captions."""
 
     spice: str | None = Field(
-        default=None, description="folder of stanford-corenlp-3.6.0.jar and its -models.jar (null: SPICE is absent)"
+        default=None,
+        description="folder of stanford-corenlp-3.6.0.jar and its -models.jar (null: SPICE is absent)",
     )
 
 

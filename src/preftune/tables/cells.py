@@ -51,7 +51,14 @@ COST_TABLES = ("costs",)
 CAPTIONING_TABLES = ("captions", "controls", "equal_data", "forgetting")
 TABLES = {
     "dph": ("glue", "gpt4all", "race", "ablations", *ALIGNMENT_TABLES),
-    "context_peft": ("adaptors", "encoders", "parameters", *CAPTIONING_TABLES, *COST_TABLES, *MULTITASK_TABLES),
+    "context_peft": (
+        "adaptors",
+        "encoders",
+        "parameters",
+        *CAPTIONING_TABLES,
+        *COST_TABLES,
+        *MULTITASK_TABLES,
+    ),
 }
 NOT_RUN = "not run at this scale"
 # The system of a cell that cannot be filled: a score that a run does not have.
@@ -114,7 +121,17 @@ UNITS = {
     ),
 }
 # Counts, the same in every repetition, and p-values: without an interval.
-EXACT = ("parameters", "steps", "pairs", "forward passes", "questions", "comparisons", "p", "images", "learning rate")
+EXACT = (
+    "parameters",
+    "steps",
+    "pairs",
+    "forward passes",
+    "questions",
+    "comparisons",
+    "p",
+    "images",
+    "learning rate",
+)
 
 
 @dataclass(frozen=True)

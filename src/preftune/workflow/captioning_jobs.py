@@ -41,25 +41,20 @@ class CaptioningJobs(Jobs):
         return self.job("compute_features", self.config.context_peft.features.model_dump(), parents=parents)
 
     @cache
-    def generate_captions(self, run: str, seed: int) -> Job:
-        settings = self.config.context_peft.generation.model_dump()
-        return self.job("generate_captions", settings, parents=self._captioner(run, seed))
-
-    @cache
-    def evaluate_perplexity(self, run: str, seed: int) -> Job:
+    def evaluate_captioner(self, run: str, seed: int) -> Job:
         settings = self.config.context_peft.evaluation
-        parents = (*self._captioner(run, seed), self.prepare_dataset(settings.text.dataset))
-        return self.job("evaluate_perplexity", settings.model_dump(), parents=parents)
-
-    def _captioner(self, run: str, seed: int) -> tuple[Job, ...]:
-        """A captioner and the images that it is scored on."""
-        features = self.compute_features(self.encoder(run))
-        return (self.train_captioner(run, seed), features, self.prepare_captions())
+        parents = (
+            self.train_captioner(run, seed),
+            self.compute_features(self.encoder(run)),
+            self.prepare_captions(),
+            self.prepare_dataset(settings.text.dataset),
+        )
+        return self.job("evaluate_captioner", settings.model_dump(), parents=parents)
 
     @cache
     def evaluate_captions(self, run: str, seed: int) -> Job:
         settings = self.config.context_peft.metrics.model_dump()
-        return self.job("evaluate_captions", settings, parents=(self.generate_captions(run, seed),))
+        return self.job("evaluate_captions", settings, parents=(self.evaluate_captioner(run, seed),))
 
     def compute_attention(self) -> Job:
         settings = self.config.context_peft.attention.model_dump()

@@ -14,10 +14,9 @@ from preftune.settings.best_of import BestOfSettings
 from preftune.settings.captioning import (
     AttentionSettings,
     CaptionDataSettings,
-    CaptionGenerationSettings,
+    CaptionEvaluationSettings,
     CaptioningSettings,
     CaptionMetricSettings,
-    CaptionScoreSettings,
     FeatureSettings,
 )
 from preftune.settings.data import (
@@ -114,8 +113,7 @@ class ContextPeftSection(Settings):
     captions: CaptionDataSettings
     features: FeatureSettings
     captioning: CaptioningSection
-    evaluation: CaptionScoreSettings
-    generation: CaptionGenerationSettings
+    evaluation: CaptionEvaluationSettings
     metrics: CaptionMetricSettings = CaptionMetricSettings()
     attention: AttentionSection
     multitask: MultitaskSection | None = Field(

@@ -63,8 +63,7 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
             elif run.stage == "multitask":
                 yield f"{folder}/multitask/{place}", plan.evaluate_multitask(run.name, seed)
             else:
-                yield f"{folder}/captions/{place}.jsonl", plan.generate_captions(run.name, seed)
-                yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_perplexity(run.name, seed)
+                yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_captioner(run.name, seed)
                 yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
     for paper, tables in TABLES.items():
         yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)

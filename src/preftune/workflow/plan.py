@@ -15,7 +15,14 @@ from preftune.workflow.registry import Run
 
 REGISTRIES = ("config/cells.tsv", "config/claims.tsv")
 # More captions than these under one image nobody reads.
-GALLERY = ("none", "bitfit-af-specific", "lora-8-af-agnostic", "lora-8-af-specific", "lora-64-af-specific", "full-ft")
+GALLERY = (
+    "none",
+    "bitfit-af-specific",
+    "lora-8-af-agnostic",
+    "lora-8-af-specific",
+    "lora-64-af-specific",
+    "full-ft",
+)
 
 
 class Plan(LanguageJobs, MultitaskJobs):
@@ -42,7 +49,7 @@ class Plan(LanguageJobs, MultitaskJobs):
                     jobs.append(self.evaluate_tasks(run.name, seed))
                 else:
                     jobs += [
-                        self.evaluate_perplexity(run.name, seed),
+                        self.evaluate_captioner(run.name, seed),
                         self.evaluate_captions(run.name, seed),
                     ]
         return tuple(jobs)
@@ -69,7 +76,7 @@ class Plan(LanguageJobs, MultitaskJobs):
         """The table of what captioning runs cost."""
         settings = {"paper": "context_peft", "scale": self.config.scale, "data": self.label,
                     "runs": [run.name for run in self.main_captioners], "captioners": self.captioners}  # fmt: skip
-        decoded = [self.generate_captions(run.name, run.seeds[0]) for run in self.main_captioners]
+        decoded = [self.evaluate_captioner(run.name, run.seeds[0]) for run in self.main_captioners]
         return self.job("tabulate_costs", settings, parents=(*self.trainings("context_peft"), *decoded))
 
     def tabulate_alignment(self) -> Job:

@@ -21,7 +21,10 @@ COLOURS = ["red", "green", "blue", "yellow"]
 
 
 def tiny_captioner(
-    folder: Path, kind: str = "lora", context: str = "specific", connector: Literal["linear", "mlp"] = "linear"
+    folder: Path,
+    kind: str = "lora",
+    context: str = "specific",
+    connector: Literal["linear", "mlp"] = "linear",
 ) -> Captioner:
     """A captioner before training."""
     model: LlamaForCausalLM = tiny_language_model(folder)

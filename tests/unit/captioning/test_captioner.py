@@ -144,14 +144,18 @@ def test_questions_have_contexts_of_their_own(packs: bool, tmp_path: Path) -> No
     captioner = tiny_captioner(tmp_path)
     assert captioner.adapters is not None
     for name, role in (("question", "user"), ("answer", "assistant")):
-        group = GroupSettings.model_validate({"modalities": ["text"], "roles": [role], "rank": 2, "targets": "AF"})
+        group = GroupSettings.model_validate(
+            {"modalities": ["text"], "roles": [role], "rank": 2, "targets": "AF"}
+        )
         captioner.adapters.add(name, group, seed=1)
     disturb_captioner(captioner)
     captioner.reader.packs = packs
     images, questions = torch.from_numpy(features(2)), [[30, 31, 32], [33]]
     answers = generate(captioner, images, 3, questions=questions, task=QUESTION)
     for row in range(2):
-        alone = generate(captioner, images[row : row + 1], 3, questions=questions[row : row + 1], task=QUESTION)
+        alone = generate(
+            captioner, images[row : row + 1], 3, questions=questions[row : row + 1], task=QUESTION
+        )
         assert alone == answers[row : row + 1]
     trees = [image_tree(str(i), 1, 2, 4, [answers[i] or [9]], questions[i]) for i in range(2)]
     nll, layout = captioner.nll(trees, images, QUESTION)
@@ -170,7 +174,9 @@ def test_places_for_another_number_of_image_vectors_are_named(places: int, tmp_p
     """Upstream drops surplus vectors in silence."""
     captioner = tiny_captioner(tmp_path)
     trees = [image_tree("a", 1, 2, 4, [[5]]), image_tree("photo 7", 1, 2, places, [[5]])]
-    with pytest.raises(PreftuneError, match=f"example photo 7 has {places} places for image vectors but .* 4"):
+    with pytest.raises(
+        PreftuneError, match=f"example photo 7 has {places} places for image vectors but .* 4"
+    ):
         captioner.nll(trees, torch.from_numpy(features(2)))
     with pytest.raises(PreftuneError, match="1 images were given for 2 examples"):
         captioner.nll(trees, torch.from_numpy(features(1)))

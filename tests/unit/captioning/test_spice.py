@@ -42,7 +42,11 @@ def test_scores_come_back_in_the_order_of_the_captions(jars: Path, tmp_path: Pat
     seen = tmp_path / "seen.json"
     java = write_program(tmp_path, PROGRAM.format(python=sys.executable, seen=str(seen)))
     assert spice_scores(REFERENCES, CANDIDATES, jars, java) == (0.25, [0.5, 0.0])
-    assert json.loads(seen.read_text())[0] == {"image_id": 7, "test": "a cup", "refs": ["a red cup", "one cup"]}
+    assert json.loads(seen.read_text())[0] == {
+        "image_id": 7,
+        "test": "a cup",
+        "refs": ["a red cup", "one cup"],
+    }
 
 
 def test_missing_jars_and_a_failing_program_are_one_sentence(jars: Path, tmp_path: Path) -> None:
