@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from preftune.files import sha256_file
+from preftune.files import read_json, read_jsonl, sha256_file
 from tests.e2e.tiny_models import ROOT, make_tiny_models
 
 RESULTS = ROOT / "results" / "miniature"
@@ -18,7 +18,7 @@ CONFIG = "tests/e2e/miniature.yaml"
 
 def run_workflow(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "preftune", "results", "--cores", "2", "--configfile", CONFIG, *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,24 @@ def test_every_output_has_a_valid_record_with_true_hashes(finished: subprocess.C
         for output in record["outputs"].values():
             for name, digest in output["files"].items():
                 assert sha256_file(ROOT / output["path"] / name) == digest, f"{output['path']}/{name}"
+
+
+def test_image_files_are_captioned_as_in_the_workflow(finished: subprocess.CompletedProcess[str]) -> None:
+    folder = RESULTS / "context_peft"
+    rows = read_jsonl(folder / "captions/lora-8-af-specific/seed-0.jsonl")
+    raw = ROOT / read_json(folder / "features/tiny-encoder/run.json")["inputs"]["raw"][0]["path"]
+    images = [str(raw / row["file"]) for row in rows]
+    words = [str(folder / "models/lora-8-af-specific/seed-0"), *images, "--max-new-tokens", "6"]
+    done = subprocess.run(
+        [sys.executable, "-m", "preftune", "caption", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [f"{image}\t{row['caption']}" for image, row in zip(images, rows, strict=True)]
+    assert done.stdout.splitlines() == told
 
 
 def test_cells_and_claims_follow_their_schemas(finished: subprocess.CompletedProcess[str]) -> None:
