@@ -117,7 +117,7 @@ rule evaluate_captions:
         "../../envs/caption-metrics.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=12000 if PLAN.config.context_peft.metrics.spice else 3000,
     params:
         code=code_digest("evaluate_captions"),
         options=options("evaluate_captions", "run", "seed"),

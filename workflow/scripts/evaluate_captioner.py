@@ -16,14 +16,14 @@ from preftune.captioning.batch import CAPTION
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages, load_captioned_images
 from preftune.captioning.generate import generate
-from preftune.captioning.io import check_features, load_captioner
+from preftune.captioning.io import check_features, load_captioner, recorded_costs
 from preftune.captioning.memory import decoding_bytes, weight_bytes
 from preftune.captioning.perplexity import score_captions, summarize_perplexity
 from preftune.captioning.texts import score_passages, summarize_passages
 from preftune.command_line import step_parser
 from preftune.data.passages import read_passages
 from preftune.files import write_json, write_jsonl
-from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.progress import track
 from preftune.settings.captioning import CaptionEvaluationSettings
 from preftune.step import Step
@@ -76,11 +76,12 @@ def evaluate(step: Step) -> None:
         for name, split in SPLITS.items()
     }
     check_features(schema, images["output"], arguments.features)
-    for name, chosen in images.items():
-        score_split(step, captioner, tokenizer, schema, name, chosen)
-    rows = score_passages(captioner, passages, settings.tokens_per_pass)
+    with computing_in(device, dtype):
+        for name, chosen in images.items():
+            score_split(step, captioner, tokenizer, schema, name, chosen)
+        rows = score_passages(captioner, passages, settings.tokens_per_pass)
+        caption_images(step, captioner, tokenizer, images["output"], device)
     write(step, "text", rows, {"split": text.split, "dataset": text.dataset} | summarize_passages(rows))
-    caption_images(step, captioner, tokenizer, images["output"], device)
     step.note(dtype=str(dtype)[6:])
 
 
@@ -100,6 +101,7 @@ def score_split(
     facts = {
         "split": SPLITS[name],
         "blank": "features of a grey image",
+        **recorded_costs(step.arguments.model),
         "trainable_parameters": parameters["trainable"],
         "lm_trainable_parameters": parameters["language_model"],
     }

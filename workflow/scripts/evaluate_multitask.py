@@ -26,7 +26,7 @@ from preftune.captioning.questions import (
 )
 from preftune.captioning.store import FeatureSource, open_features
 from preftune.files import write_json
-from preftune.models.devices import resolve_device, resolve_dtype
+from preftune.models.devices import computing_in, resolve_device, resolve_dtype
 from preftune.settings.multitask import MultitaskEvaluationSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -48,12 +48,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(step: Step) -> None:
-    """Load the model, score it and write the figures beside their items."""
+    """Load the model and score it."""
     arguments, settings = step.arguments, step.settings(MultitaskEvaluationSettings)
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
     captioner, tokenizer, schema = load_captioner(arguments.base, arguments.model, device, dtype)
     step.out().mkdir()
+    step.note(dtype=str(dtype)[6:])
+    with computing_in(device, dtype):
+        score(step, captioner, tokenizer, schema)
+
+
+def score(
+    step: Step, captioner: Captioner, tokenizer: PreTrainedTokenizerBase, schema: dict[str, Any]
+) -> None:
+    """Every task of the model, its figures beside their items."""
+    arguments, settings = step.arguments, step.settings(MultitaskEvaluationSettings)
     parameters = schema["parameters"]
     facts = {
         "split": settings.split,
@@ -76,7 +86,7 @@ def evaluate(step: Step) -> None:
         parts = frame.groupby("answerer", sort=False)
         facts[medium] = {name: summarize_answers(part.to_dict("records")) for name, part in parts}
     write_json(step.out() / "answers.json", {**facts, "metric": settings.metric})
-    step.note(answers={medium: len(frame) for medium, frame in rows.items()}, dtype=str(dtype)[6:])
+    step.note(answers={medium: len(frame) for medium, frame in rows.items()})
 
 
 def answer(

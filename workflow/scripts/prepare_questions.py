@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         if (settings.text is None) != (step.arguments.texts is None):
             raise PreftuneError("--texts: give it with the setting text, and only then.")
         if settings.text is not None:
-            tables.text_questions = read_text_questions(step.arguments.texts, settings.text)
+            tables.text_questions = read_text_questions(
+                step.arguments.texts, settings.text, step.arguments.seed
+            )
         folder = step.out()
         folder.mkdir()
         questions = pd.DataFrame(tables.questions)

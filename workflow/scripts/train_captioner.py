@@ -2,7 +2,7 @@
 images.
 
 Input: a language model folder, precomputed image features, the prepared captions.
-Output: a folder with connector.safetensors, adapter.safetensors (or language_model/), adapter.json,
+Output: a folder with connector.safetensors, a PEFT adapter a group (or language_model/), adapter.json and
 metrics.jsonl. Stopped by SIGTERM, SIGUSR1 or Ctrl-C it keeps its state and ends with exit code 75; the same command goes
 on. Several devices: torchrun --nproc-per-node N workflow/scripts/train_captioner.py ...
 """
@@ -90,10 +90,14 @@ def train(step: Step) -> None:
             save_captioner(captioner, tokenizer, settings, images, output)
             costs["files"] = file_bytes(captioner, output)
     costs["memory"]["training"] = peak.facts
+    # A meter sees its own process's device, since its own start.
+    whole = len(facts["attempts"]) == 1 and facts["processes"] == 1
     step.note(
         **facts,
         **costs,
-        energy=energy.facts,
+        energy=energy.facts
+        if whole
+        else {"watt_hours": None, "method": "unavailable: several attempts or processes"},
         dtype=str(dtype).removeprefix("torch."),
         parameters=count_parameters(captioner),
         images=len(images),

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import torch
 from peft import BeftConfig
 from peft.tuners import beft
-from peft.tuners.beft.layer import BeftLayer
 from torch import Tensor, nn
 
 from preftune.adapters.contexts import DOMAINS, Routing
@@ -54,8 +53,6 @@ class ContextBitFit(ContextLayer, beft.Linear):
 
 class BitFitModel(beft.BeftModel):
     """PEFT's BEFT tuner with our layer."""
-
-    tuner_layer_cls = BeftLayer
 
     @staticmethod
     def _create_new_module(

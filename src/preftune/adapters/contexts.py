@@ -83,7 +83,7 @@ class Contexts:
         for segment in kept:
             if segment.start != expected:
                 raise PreftuneError(
-                    f"Context segments leave a gap or overlap at position {expected}: {kept}."
+                    f"Context segments leave a gap or overlap at position {expected}: {kept}; give one after another."
                 )
             expected = segment.stop
         present = frozenset(segment.domain for segment in kept)

@@ -25,8 +25,12 @@ class ContextIa3(ContextLayer, ia3.Linear):
         table = torch.ones(DOMAINS, width, device=x.device)
         for name in self.groups_for(routing):
             table = table * torch.where(routing.on[name][:, None], self.ia3_l[name].view(1, -1), 1.0)
-        scale = select_rows(table, routing, compute_dtype(x))
-        return self.base_layer(x * scale) if self.is_feedforward else self.base_layer(x) * scale
+        # The change, not the scale: near 1 bfloat16 has steps of 0.8 %, and a scale of 1.003 would be none.
+        change = select_rows(table - 1, routing, compute_dtype(x))
+        if self.is_feedforward:
+            return self.base_layer(torch.addcmul(x, x, change.to(x.dtype)))
+        result = self.base_layer(x)
+        return torch.addcmul(result, result, change.to(result.dtype))
 
     def fold(self, groups: Iterable[str]) -> tuple[Tensor, Tensor | None]:
         """Rows (k, v) or columns (down) of W scaled."""

@@ -24,8 +24,6 @@ from preftune.settings.adapters import AdapterSettings, GroupSettings
 class ContextLoraModel(LoraModel):
     """PEFT's LoRA tuner with our layer."""
 
-    layer: type[ContextLora] = ContextLora
-
     @staticmethod
     def _create_new_module(
         lora_config: LoraConfig, adapter_name: str, target: nn.Module, **options: Any
@@ -137,10 +135,15 @@ class InstalledAdapters:
         `config` takes the place of the one that the settings give (a group that comes from a file).
 
         Raises:
-            PreftuneError: the group is there already, or the model has not its layers.
+            PreftuneError: the group is there already, the model has not its layers, or the adapters are PEFT's plain ones.
         """
         if name in self.groups:
             raise PreftuneError(f"The adapters have a group named {name} already: choose another name.")
+        if self.groups and not self.routed:
+            raise PreftuneError(
+                f"The group {name} cannot be added: these adapters are PEFT's plain ones, which are on at every token; "
+                "install them with groups: {all: {}} instead of context: agnostic."
+            )
         if config is None:
             targets, feedforward = layer_names(self.model, self.kind, str(group.targets))
             config = KINDS[self.kind].config(group, targets, feedforward, self._settings.rslora)

@@ -1,6 +1,7 @@
 """Files of context adapters: a folder per group that is an ordinary PEFT adapter, and `adapter.json`, which says where it is on.
 
-So one group can be loaded by `peft.PeftModel.from_pretrained`, and a LoRA trained with PEFT can become a group.
+So one group can be loaded by `peft.PeftModel.from_pretrained`, and a LoRA trained with PEFT can become a group. (Not MokA's,
+whose words also look at the image: its folders have LoRA's names, and PEFT would leave that out.)
 """
 
 from pathlib import Path

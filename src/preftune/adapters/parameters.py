@@ -63,8 +63,10 @@ def adapter_parameters(decoder: DecoderShape, kind: str, targets: str, groups: i
         layer = rank * sum(width_in + width_out for width_in, width_out in chosen)
     elif kind == "bitfit":
         layer = sum(width_out for _, width_out in chosen)
-    else:
+    elif kind == "ia3":
         layer = (decoder.k[1] + decoder.v[1]) * ("A" in targets) + decoder.down[0] * ("F" in targets)
+    else:
+        raise ValueError(f"no formula for adapters of kind {kind}")
     return groups * decoder.layers * layer
 
 

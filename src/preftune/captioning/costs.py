@@ -10,7 +10,7 @@ from preftune.captioning import memory
 from preftune.captioning.captioner import Captioner
 from preftune.captioning.io import CONNECTOR, LANGUAGE_MODEL
 from preftune.captioning.objective import CaptionedImage, CaptionObjective
-from preftune.models.devices import computing_in
+from preftune.models.devices import computing_in, is_out_of_memory
 from preftune.processes import rank, world_size
 from preftune.settings.training import TrainingSettings
 from preftune.training.batches import TOKENS_PER_PASS, epoch_order, share_of_rank
@@ -38,11 +38,13 @@ def measure_pass(
     examples = _first_examples(objective, settings, place)
     split = objective.split(examples, settings.tokens_per_pass or TOKENS_PER_PASS[place.device.type])
     largest = max(([examples[i] for i in places] for places in split), key=_tokens)
-    with torch.random.fork_rng():
-        saved, peak = _backward(captioner, objective, largest, place)
-        flops = _count(objective, examples, place, warn)
-    for parameter in captioner.parameters():
-        parameter.grad = None
+    try:
+        with torch.random.fork_rng():
+            saved, peak = _backward(captioner, objective, largest, place, warn)
+            flops = _count(captioner, objective, examples, place, warn)
+    finally:
+        for parameter in captioner.parameters():
+            parameter.grad = None
     predicted = {
         "weights": memory.weight_bytes(captioner),
         "gradients": memory.gradient_bytes(captioner),
@@ -61,26 +63,47 @@ def _first_examples(
 
 
 def _backward(
-    captioner: Captioner, objective: CaptionObjective, examples: list[CaptionedImage], place: Place
-) -> tuple[int, dict[str, int | None]]:
-    """Bytes saved for the backward pass, and the memory that both passes took."""
-    with PeakMemory(place.device) as peak:
-        with SavedTensors(captioner) as saved, computing_in(place.device, place.compute):
-            loss, _ = objective.loss(examples, 1)
-        saved.add_graph(loss)
-        loss.backward()
-    return saved.bytes, peak.facts
+    captioner: Captioner,
+    objective: CaptionObjective,
+    examples: list[CaptionedImage],
+    place: Place,
+    warn: Callable[[str], None],
+) -> tuple[int | None, dict[str, int | None]]:
+    """Bytes saved for the backward pass, and the memory that both passes took; nothing where it does not fit."""
+    peak = PeakMemory(place.device)
+    try:
+        with peak:
+            with SavedTensors(captioner) as saved, computing_in(place.device, place.compute):
+                loss, _ = objective.loss(examples, 1)
+            saved.add_graph(loss)
+            loss.backward()
+        return saved.bytes, peak.facts
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    warn("the memory of a pass could not be measured, since it does not fit: the training halves its passes")
+    if place.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None, dict.fromkeys(peak.facts)
 
 
 def _count(
-    objective: CaptionObjective, examples: list[CaptionedImage], place: Place, warn: Callable[[str], None]
+    captioner: Captioner,
+    objective: CaptionObjective,
+    examples: list[CaptionedImage],
+    place: Place,
+    warn: Callable[[str], None],
 ) -> float | None:
+    """Operations a token of some examples, one a pass: attention across examples is masked and would be counted."""
     chosen = [examples[i] for i in objective.split(examples, COUNTED_TOKENS)[0]]
 
     def run() -> None:
-        with computing_in(place.device, place.compute):
-            objective.loss(chosen, 1)[0].backward()
+        for one in chosen:
+            with computing_in(place.device, place.compute):
+                loss = objective.loss([one], 1)[0]
+            loss.backward()
 
+    fill, captioner.reader.fill = captioner.reader.fill, None
     try:
         return count_flops(run) / _tokens(chosen)
     except (
@@ -90,6 +113,8 @@ def _count(
     ) as error:  # a kernel that the counter cannot look into
         warn(f"the operations of a pass could not be counted ({type(error).__name__}: {error})")
         return None
+    finally:
+        captioner.reader.fill = fill
 
 
 def _tokens(examples: list[CaptionedImage]) -> int:

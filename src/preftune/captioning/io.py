@@ -20,6 +20,7 @@ from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.connector import ConnectorKind
 from preftune.captioning.data import CaptionedImages
 from preftune.errors import PreftuneError
+from preftune.files import read_json
 from preftune.models.language import load_language_model
 from preftune.settings.adapters import AdapterSettings, GroupSettings
 from preftune.settings.captioning import CaptioningSettings
@@ -101,7 +102,9 @@ def load_captioner(
     """
     folder = Path(folder)
     whole = folder / LANGUAGE_MODEL
-    language_model, tokenizer = load_language_model(whole if whole.is_dir() else base, device, dtype)
+    # As in training: weights that were trained are fp32, and computed with under autocast.
+    stored = torch.float32 if whole.is_dir() else dtype
+    language_model, tokenizer = load_language_model(whole if whole.is_dir() else base, device, stored)
     schema = read_schema(folder, describe_base(language_model))
     adapter = AdapterSettings.model_validate(schema["adapter"])
     if (adapter.kind == "full") != whole.is_dir():
@@ -127,6 +130,17 @@ def _load_connector(captioner: Captioner, path: Path) -> None:
         if name not in stored or stored[name].shape != value.shape:
             raise PreftuneError(f"{path}: {name} is not of shape {list(value.shape)}: train this run again.")
     captioner.connector.load_state_dict(stored)
+
+
+def recorded_costs(folder: Path) -> dict[str, float]:
+    """Operations of the whole training and predicted bytes of one of its passes, from the captioner's record."""
+    facts, found = read_json(Path(folder) / "run.json").get("facts", {}), {}
+    predicted = facts.get("memory", {}).get("predicted", {})
+    if predicted and None not in predicted.values():
+        found["training_memory_bytes"] = sum(predicted.values())
+    if facts.get("flops_per_token") is not None:
+        found["training_flops"] = facts["flops_per_token"] * facts["tokens"]
+    return found
 
 
 def check_features(schema: dict[str, Any], images: CaptionedImages, folder: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -15,8 +15,6 @@ from preftune.captioning.generate import generate
 from preftune.captioning.store import FeatureSource, read_table
 from preftune.errors import PreftuneError
 from preftune.progress import track
-
-Medium = Literal["image", "text"]
 
 
 @dataclass(frozen=True)

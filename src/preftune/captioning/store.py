@@ -63,7 +63,9 @@ def open_features(folder: Path) -> StoredFeatures:
     try:
         values = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise PreftuneError(f"{path} cannot be read ({error}): compute the features again.") from error
+        raise PreftuneError(
+            f"{path} cannot be read ({error}): compute the features again (snakemake --cores 2 {folder})."
+        ) from error
     index = read_table(Path(folder) / "index.parquet", ("image_id", "row", "views"))
     ends = index["row"] + index["views"]
     if values.ndim != 3 or ends.max() > values.shape[0]:

@@ -1,6 +1,7 @@
 """Captioned images of all splits, checked and opened once, as two tables."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def read_captioned_images(raw: Path, settings: CaptionDataSettings, seed: int) -
         for image in track(images[: settings.limit.get(split)], f"images, {split}", unit="image"):
             add_image(tables, image, split, raw)
     if settings.validation_fraction:
-        carve_validation(tables, settings.validation_fraction)
+        carve_validation(tables.images, tables.captions, settings.validation_fraction)
     return tables
 
 
@@ -110,9 +111,11 @@ def add_image(tables: CaptionTables, listed: ListedImage, split: Split, raw: Pat
         })  # fmt: skip
 
 
-def carve_validation(tables: CaptionTables, fraction: float) -> None:
-    """Turn the last `fraction` of the training images (in their seeded order) into validation."""
-    train = [image for image in tables.images if image["split"] == "train"]
+def carve_validation(
+    images: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], fraction: float
+) -> None:
+    """Turn the last `fraction` of the training images (in their seeded order) into validation, with the rows about them."""
+    train = [image for image in images if image["split"] == "train"]
     count = round(fraction * len(train))
     if not 0 < count < len(train):
         raise PreftuneError(
@@ -120,6 +123,6 @@ def carve_validation(tables: CaptionTables, fraction: float) -> None:
             "leaves an empty split: change it."
         )
     moved = {image["image_id"] for image in train[-count:]}
-    for row in [*tables.images, *tables.captions]:
+    for row in [*images, *others]:
         if row["image_id"] in moved:
             row["split"] = "validation"

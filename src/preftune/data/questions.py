@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from preftune.data.captioned import carve_validation
 from preftune.data.pictures import open_picture
 from preftune.data.question_sources import (
     find_annotations,
@@ -103,20 +104,6 @@ def read_text_split(
             })  # fmt: skip
 
 
-def carve_validation(tables: QuestionTables, fraction: float) -> None:
-    """Turn the last `fraction` of the training images (in their seeded order) into validation."""
-    train = [image for image in tables.images if image["split"] == "train"]
-    count = round(fraction * len(train))
-    if not 0 < count < len(train):
-        raise PreftuneError(
-            f"validation_fraction {fraction} of {len(train)} training images leaves an empty split: change it."
-        )
-    moved = {image["image_id"] for image in train[-count:]}
-    for row in [*tables.images, *tables.questions]:
-        if row["image_id"] in moved:
-            row["split"] = "validation"
-
-
 def check_disjoint(tables: QuestionTables) -> None:
     """Raise PreftuneError where an image or a question is in two splits: it would be tested on its training."""
     for rows, name in ((tables.images, "image_id"), (tables.questions, "question_id")):
@@ -138,7 +125,7 @@ def read_questions(raw: Path, settings: QuestionSettings, seed: int) -> Question
             read_text_split(raw, settings, split, seed, tables)
     check_disjoint(tables)
     if settings.validation_fraction:
-        carve_validation(tables, settings.validation_fraction)
+        carve_validation(tables.images, tables.questions, settings.validation_fraction)
     return tables
 
 

@@ -53,6 +53,7 @@ class Point:
 
     @property
     def kind(self) -> str:
+        """The kind of adapter, `none` or `full`."""
         return self.settings.adapter.kind
 
     @property

@@ -49,6 +49,9 @@ class AdapterSettings(Settings):
 
     @model_validator(mode="after")
     def _scaled(self) -> "AdapterSettings":
+        scaled = self.rslora or any(group.alpha is not None for group in self.named_groups().values())
+        if scaled and self.kind != "lora":
+            raise ValueError(f"alpha and rslora scale LoRA's updates: leave them out for {self.kind}")
         if self.rslora and any(group.alpha is None for group in self.named_groups().values()):
             raise ValueError("rslora: true needs alpha, which it divides by the root of the rank")
         return self

@@ -181,8 +181,11 @@ def add_reach(
     else:
         sheet.say(run, "perplexity to reach", "perplexity", NOT_MEASURED, run=run)
     level = sum(goal.values()) / len(goal) if goal else None
+    # The reference's seeds each have their own best, of which some lie above the mean.
+    levels = {seed: goal[seed] if run == reference else level for seed in curves[run]}
     reached = {
-        seed: None if level is None else curve.first_below(level) for seed, curve in curves[run].items()
+        seed: None if (own := levels[seed]) is None else curve.first_below(own)
+        for seed, curve in curves[run].items()
     }
     words = NOT_MEASURED if level is None or not curves[run] else NOT_REACHED
     complete = bool(reached) and None not in reached.values()

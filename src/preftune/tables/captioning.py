@@ -21,13 +21,18 @@ CAPTION_METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", 
 def tabulate_captions(
     sheet: Sheet, store: ScoreStore, records: Records, settings: CaptioningTableSettings
 ) -> None:
-    """BLEU-1 to 4, METEOR, ROUGE-L and CIDEr of every run, times 100."""
+    """BLEU-1 to 4, METEOR, ROUGE-L and CIDEr of every run, and SPICE where its jars were configured, times 100."""
     cells = [
         Cell("captions", run, metric, metric, run=run, task="captions")
         for run in main_runs(settings.captioners)
-        for metric in CAPTION_METRICS
+        for metric in (*CAPTION_METRICS, *(["SPICE"] if _has_spice(store, run) else []))
     ]
     sheet.records += build_records(cells, store, sheet.setting)
+
+
+def _has_spice(store: ScoreStore, run: str) -> bool:
+    seeds = store.seeds(run, "captions")
+    return bool(seeds) and all("SPICE" in store.read(run, seed, "captions")["metrics"] for seed in seeds)
 
 
 Tabulate = Callable[[Sheet, ScoreStore, Records, CaptioningTableSettings], None]

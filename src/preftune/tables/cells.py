@@ -82,7 +82,7 @@ UNITS = {
     "weighted_average": PERCENT,
     "mean_accuracy": PERCENT,
     **dict.fromkeys(("accuracy", "f1", "matthews", "pearson", "spearman"), PERCENT),
-    **dict.fromkeys(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"), PERCENT),
+    **dict.fromkeys(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE"), PERCENT),
     "CIDEr_shuffled": PERCENT,
     "CIDEr_difference": PERCENT,
     **dict.fromkeys(("abstention", "error_rate", "repetition", "ended"), PERCENT),

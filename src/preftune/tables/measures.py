@@ -23,7 +23,9 @@ RESAMPLES = 2000
 IMAGES = "images"
 UNDEFINED = "; undefined (constant predictions), counted as 0"
 # Columns of captions.parquet whose mean over images is the corpus metric; BLEU and METEOR pool counts.
-ITEM_COLUMNS = {"CIDEr": "cider", "CIDEr_shuffled": "cider_shuffled", "ROUGE-L": "rouge_l"}
+ITEM_COLUMNS = {
+    "CIDEr": "cider", "CIDEr_shuffled": "cider_shuffled", "ROUGE-L": "rouge_l", "SPICE": "spice",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

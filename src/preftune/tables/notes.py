@@ -81,7 +81,7 @@ NOTES = {
     "value, and measured in the optimiser. The peak of training is the process's resident memory, or what CUDA's allocator gave "
     "out (reserved: what it took from the device). Decoding is what captioning took beyond the weights; predicted are the "
     "key-value cache and the weights folded for the text group. Operations are counted in one forward and backward pass, the "
-    "frozen image encoder and the optimiser left out, attention in full. The perplexity to reach is the least validation "
+    "frozen image encoder and the optimiser left out, attention in full. Training time holds its validations. The perplexity to reach is the least validation "
     "perplexity of full fine-tuning (8 epochs at the paper's scale) with the same encoder, or of agnostic LoRA-8 where the scale "
     "has no full fine-tuning; steps to it are up to the first validation that is at or below it, its time and operations the "
     "training's own share of them. Energy is that of CPU packages (RAPL) and GPU (NVML), where their counters are readable.",

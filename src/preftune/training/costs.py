@@ -75,6 +75,7 @@ class SavedTensors:
 
     @property
     def bytes(self) -> int:
+        """Size of what was found so far."""
         return sum(self._found.values())
 
     def _see(self, tensor: Tensor) -> Tensor:

@@ -84,8 +84,9 @@ def find_device(device: torch.device) -> list[Counter]:
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
 
     def read() -> int:
-        if library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(value)):
-            return 0
+        library.nvmlDeviceGetTotalEnergyConsumption(
+            handle, ctypes.byref(value)
+        )  # keeps the last value where it fails
         return int(value.value) * 1000  # millijoules
 
     ready = library.nvmlInit_v2() == 0 and library.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(handle)) == 0

@@ -269,7 +269,7 @@ class Training:
         self.decay.starts = state["starts"]
         self.budget, self.facts = state["budget"], state["facts"]
         if self.validation is not None:
-            self.validation.best = state["best"]
+            self.validation.take_over(state["best"])
         say(f"{self.place.name} continues after step {self.done} of {self.settings.steps}")
         return str(state["metrics"])
 

@@ -44,6 +44,12 @@ class BestWeights:
             self.best = {"step": step, "value": value, "parameters": kept}
         return {check.name: value}
 
+    def take_over(self, best: dict[str, Any] | None) -> None:
+        """Go on with what a checkpoint holds, which was loaded onto the device."""
+        if best is not None:
+            best = best | {"parameters": [tensor.cpu() for tensor in best["parameters"]]}
+        self.best = best
+
     def restore(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
         """Put the best weights in the place of the last ones; returns the facts best_step and best_<name>.
 

@@ -139,7 +139,11 @@ GROUPS = {
 def test_groups_by_modality_and_role_overlap(kind: str) -> None:
     """A layer's output at each token is what the groups on there give; LoRA and BitFit add, IA3 multiplies."""
     model = make_model()
-    adapters = install_adapters(model, settings(kind, groups=GROUPS))
+    groups = {
+        name: {key: value for key, value in group.items() if kind == "lora" or key != "alpha"}
+        for name, group in GROUPS.items()
+    }
+    adapters = install_adapters(model, settings(kind, groups=groups))
     disturb(adapters)
     tokens = [("image", "user"), ("text", "user"), ("text", "assistant")]
     on = [{"image", "all"}, {"question", "text", "all"}, {"text", "all"}]
@@ -168,6 +172,8 @@ def test_scaling() -> None:
     assert layer.scaling == pytest.approx({"image": 6 / 3**0.5, "text": 6 / 3**0.5})
     with pytest.raises(ValueError, match="needs alpha"):
         settings("lora", rslora=True)
+    with pytest.raises(ValueError, match="leave them out for moka"):
+        settings("moka", alpha=4.0)
 
 
 @pytest.mark.parametrize("contexts", [layout, scattered])
@@ -254,6 +260,29 @@ def test_autocast(kind: str) -> None:
     gradients = torch.autograd.grad(logits.float().sum(), adapters.parameters(), allow_unused=True)
     assert logits.dtype == torch.bfloat16
     assert all(one.dtype == torch.float32 for one in (*adapters.parameters(), *gradients))
+
+
+def test_a_small_ia3_scale_counts_in_bfloat16() -> None:
+    """1.003 is 1 in bfloat16; the change of 0.003 is not lost, whatever each product is rounded to."""
+    model = make_model().bfloat16()
+    adapters = install_adapters(model, settings("ia3"))
+    for parameter in adapters.parameters():
+        parameter.data = torch.full_like(parameter, 1.003, dtype=torch.float32)
+    layer = adapters.layers["model.layers.0.self_attn.k_proj"]
+    x = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with adapters.use(layout()), torch.no_grad():
+        ratio = layer(x).float().norm() / layer.base_layer(x).float().norm()
+    assert float(ratio) == pytest.approx(1.003, abs=5e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_no_group_is_added_to_plain_peft_adapters(kind: str) -> None:
+    """They are on at every token, and so would be the group."""
+    adapters = install_adapters(make_model(), settings(kind, "agnostic"))
+    group = settings(kind, "image").named_groups()["image"]
+    with pytest.raises(PreftuneError, match=r"group image cannot be added: .* install them with groups"):
+        adapters.add("image", group, seed=0)
+    assert list(adapters.groups) == ["all"]
 
 
 def test_draws_come_from_the_seed() -> None:

@@ -36,12 +36,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_answered_questions_about_short_texts(folder: Path) -> None:
-    rows = read_text_questions(folder, TextQuestionSettings(**SETTINGS))
+    rows = read_text_questions(folder, TextQuestionSettings(**SETTINGS), 0)
     assert [(one["split"], one["document"], one["kind"], one["answer"]) for one in rows] == [
         ("train", 0, "what", "the cup"), ("train", 0, "which", "red"), ("test", 1, "who", "a dog"),
     ]  # fmt: skip
     assert len({one["question_id"] for one in rows}) == 3
-    assert len(read_text_questions(folder, TextQuestionSettings(**SETTINGS, limit={"train": 1}))) == 2
+    assert len(read_text_questions(folder, TextQuestionSettings(**SETTINGS, limit={"train": 1}), 0)) == 2
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         ({"splits": {"train": "trein"}}, "has no trein split"),
     ):
         with pytest.raises(PreftuneError, match=sentence):
-            read_text_questions(folder, TextQuestionSettings(**{**SETTINGS, **change}))
+            read_text_questions(folder, TextQuestionSettings(**{**SETTINGS, **change}), 0)
     DatasetDict({"train": Dataset.from_list([{"question": "why?"}])}).save_to_disk(str(tmp_path / "other"))
     with pytest.raises(PreftuneError, match="has no column 'answers'"):
-        read_text_questions(tmp_path / "other", TextQuestionSettings(**SETTINGS))
+        read_text_questions(tmp_path / "other", TextQuestionSettings(**SETTINGS), 0)
 
 
 def test_the_scenes_have_texts_of_their_own() -> None:

@@ -151,6 +151,25 @@ def test_padding_on_the_left_changes_nothing(variant: str, attention: str) -> No
         assert_close(found[1, 4:], model(input_ids=short[None]).logits[0])
 
 
+@pytest.mark.parametrize("variant", ["released", "registers"])
+def test_generation_of_left_padded_rows(variant: str) -> None:
+    """transformers gives the positions only to a forward that names them; registers show whether it did."""
+    model = make_model(variant)
+    short = IDS[:6]
+    rows = torch.stack([IDS, torch.cat([torch.ones(4, dtype=torch.long), short])])
+    mask = torch.tensor([[1] * 10, [0] * 4 + [1] * 6])
+    options = {
+        "max_new_tokens": 5,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
+    together = model.generate(input_ids=rows, attention_mask=mask, **options)
+    alone = model.generate(input_ids=short[None], attention_mask=mask[1:, 4:], **options)
+    for both, one in zip(together.logits, alone.logits, strict=False):
+        assert_close(both[1], one[0])
+
+
 @pytest.mark.parametrize("variant", ["released", "paper", "qk_norm", "registers"])
 def test_trees(variant: str) -> None:
     """Packed rows are padded rows, and plain rows; registers, which are keys that no tree has, are read padded."""

@@ -133,10 +133,14 @@ class LswForCausalLM(LswPreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
+        position_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits [rows, seq, vocabulary], and the mean cross-entropy of `labels` [rows, seq]; `kwargs` as in `LswModel`."""
-        body = self.model(input_ids=input_ids, **kwargs)
+        """Logits [rows, seq, vocabulary], and the mean cross-entropy of `labels` [rows, seq]; `kwargs` as in `LswModel`.
+
+        `position_ids` is named, so that transformers' generation gives those of left-padded rows.
+        """
+        body = self.model(input_ids=input_ids, position_ids=position_ids, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.get_output_embeddings()(body.last_hidden_state[:, kept])
         loss = None
