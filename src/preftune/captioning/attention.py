@@ -30,11 +30,6 @@ def caption_attention(captioner: Captioner, features: Tensor, caption: list[int]
     return rows.reshape(-1, side, side)
 
 
-def span_map(maps: Tensor, start: int, stop: int) -> Tensor:
-    """The paper's map of words start <= i < stop: sum over their queries [grid, grid]."""
-    return maps[start:stop].sum(dim=0)
-
-
 def grid_side(tokens: int) -> int:
     """Side of a square grid of image tokens."""
     side = math.isqrt(tokens)

@@ -168,18 +168,9 @@ class Captioner(nn.Module):
         """Embeddings [rows, seq, width] of token ids [rows, seq]."""
         return self.language_model.get_input_embeddings()(ids)
 
-    def hidden(self, embeddings: Tensor, image: int) -> Tensor:
-        """Last states [rows, seq, width] of a whole sequence's embeddings: BOS, `image` image positions, text."""
-        with self.scope(caption_contexts(len(embeddings), embeddings.shape[1], image, embeddings.device)):
-            return self.language_model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-
     def scope(self, contexts: Contexts | None) -> AbstractContextManager[None]:
         """The adapters see `contexts` inside the block."""
         return nullcontext() if self.adapters is None else self.adapters.use(contexts)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits [..., vocabulary] in fp32."""
-        return self.language_model.get_output_embeddings()(hidden).float()
 
     def _contexts_of(
         self, layout: Layout, trees: Sequence[Tree], images: Tensor | None, task: Task

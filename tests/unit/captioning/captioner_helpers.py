@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from preftune.captioning.batch import image_tree
-from preftune.captioning.captioner import Captioner, build_captioner
+from preftune.captioning.captioner import Captioner, build_captioner, caption_contexts
 from preftune.settings.adapters import AdapterSettings
 from preftune.training.trees import Tree
 from tests.tiny import tiny_language_model
@@ -39,6 +39,19 @@ def disturb_captioner(captioner: Captioner) -> Captioner:
     for parameter in captioner.trainable():
         parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
     return captioner.eval()
+
+
+def hidden(captioner: Captioner, embeddings: torch.Tensor, image: int) -> torch.Tensor:
+    """Last states [rows, seq, width] of a whole sequence's embeddings: BOS, `image` image positions, caption."""
+    contexts = caption_contexts(len(embeddings), embeddings.shape[1], image, embeddings.device)
+    with captioner.scope(contexts):
+        body = captioner.language_model.base_model
+        return body(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+
+
+def logits(captioner: Captioner, states: torch.Tensor) -> torch.Tensor:
+    """Next-token logits [..., vocabulary] of states."""
+    return captioner.language_model.get_output_embeddings()(states)
 
 
 def features(images: int, seed: int = 0) -> np.ndarray:

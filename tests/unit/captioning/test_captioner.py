@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from preftune.adapters.contexts import domain
-from preftune.captioning.attention import caption_attention, grid_side, span_map
+from preftune.captioning.attention import caption_attention, grid_side
 from preftune.captioning.batch import CAPTION, QUESTION, image_tree, tokenize_captions
 from preftune.captioning.captioner import Captioner, caption_contexts
 from preftune.captioning.data import load_captioned_images
@@ -26,6 +26,8 @@ from tests.unit.captioning.captioner_helpers import (
     RUNS,
     disturb_captioner,
     features,
+    hidden,
+    logits,
     tiny_batch,
     tiny_captioner,
     write_data,
@@ -41,8 +43,8 @@ def slow_nll(captioner: Captioner, image: np.ndarray, caption: list[int]) -> flo
     total = 0.0
     for place, target in enumerate([*caption, captioner.eos]):
         words = captioner.embed_tokens(torch.tensor([caption[:place]], dtype=torch.long))
-        state = captioner.hidden(torch.cat([start, words], dim=1), image=start.shape[1] - 1)[:, -1]
-        total -= float(captioner.logits(state).log_softmax(dim=-1)[0, target])
+        state = hidden(captioner, torch.cat([start, words], dim=1), image=start.shape[1] - 1)[:, -1]
+        total -= float(logits(captioner, state).log_softmax(dim=-1)[0, target])
     return total
 
 
@@ -90,8 +92,8 @@ def test_cached_decoding_equals_full_forward(kind: str, context: str, tmp_path: 
         start, read = captioner.embed_images(images[row : row + 1]), []
         for _ in range(6):
             words = captioner.embed_tokens(torch.tensor([read], dtype=torch.long))
-            state = captioner.hidden(torch.cat([start, words], dim=1), image=4)[:, -1]
-            token = int(captioner.logits(state).argmax())
+            state = hidden(captioner, torch.cat([start, words], dim=1), image=4)[:, -1]
+            token = int(logits(captioner, state).argmax())
             if token == captioner.eos:
                 break
             read.append(token)
@@ -117,7 +119,7 @@ def test_beams_find_what_exhaustive_search_finds(kind: str, context: str, tmp_pa
 
     def next_logps(words: torch.Tensor) -> torch.Tensor:
         read = torch.cat([start.expand(len(words), -1, -1), captioner.embed_tokens(words)], dim=1)
-        return captioner.logits(captioner.hidden(read, image=4)[:, -1]).log_softmax(dim=-1)
+        return logits(captioner, hidden(captioner, read, image=4)[:, -1]).log_softmax(dim=-1)
 
     first = next_logps(torch.empty(1, 0, dtype=torch.long))[0]
     both = first[:, None] + next_logps(torch.arange(512)[:, None])
@@ -165,7 +167,7 @@ def test_questions_have_contexts_of_their_own(packs: bool, tmp_path: Path) -> No
         first = captioner.prefix(images[row : row + 1], questions[row : row + 1], QUESTION)
         with captioner.decoding(first, QUESTION, 1):
             states = captioner.language_model.base_model(inputs_embeds=first.embeddings).last_hidden_state
-        wanted = -captioner.logits(states[:, -1]).log_softmax(dim=-1)[0, tree.branches[0][0]]
+        wanted = -logits(captioner, states[:, -1]).log_softmax(dim=-1)[0, tree.branches[0][0]]
         torch.testing.assert_close(own[0], wanted)
 
 
@@ -276,7 +278,6 @@ def test_attention_of_caption_tokens(tmp_path: Path) -> None:
     maps = caption_attention(captioner, image, [10, 11, 12], layer=1)
     assert maps.shape == (3, 2, 2)
     assert (maps > 0).all() and (maps.sum(dim=(1, 2)) < 4).all()
-    torch.testing.assert_close(span_map(maps, 1, 3), maps[1] + maps[2])
     shorter = caption_attention(captioner, image, [10, 11], layer=1)
     torch.testing.assert_close(shorter, maps[:2])
     assert torch.equal(before, captioner.nll(*tiny_batch())[0])
