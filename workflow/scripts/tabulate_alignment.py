@@ -12,13 +12,12 @@ from pathlib import Path
 
 import _repo
 from preftune.command_line import step_parser
-from preftune.files import atomic_write_text, write_json
 from preftune.step import Step
 from preftune.tables.alignment import alignment_records
 from preftune.tables.assemble import Setting
+from preftune.tables.command import OUTPUTS, add_outputs, write_table
 from preftune.tables.cells import read_cells
 from preftune.tables.claims import read_claims
-from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
 
@@ -38,10 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--best-of", type=Path, nargs="*", default=[], help="best-of-n files or folders")
     parser.add_argument("--claims", type=Path, help="registry of claims (config/claims.tsv)")
     parser.add_argument("--cells", type=Path, default=CELLS, help="registry of cells (config/cells.tsv)")
-    parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
-    parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
-    parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
-    parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
+    add_outputs(parser)
     inputs = (
         "scores",
         "drift",
@@ -53,8 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         "claims",
         "cells",
     )
-    outputs = ("output", "markdown", "latex", "audit")
-    with Step.start(parser, argv, rule="tabulate_alignment", inputs=inputs, outputs=outputs) as step:
+    with Step.start(parser, argv, rule="tabulate_alignment", inputs=inputs, outputs=OUTPUTS) as step:
         settings, given = step.settings(AlignmentTableSettings), step.arguments
         setting = Setting(settings.scale, settings.data)
         sources = Sources.read(
@@ -69,11 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             given.best_of,
         )
         records = alignment_records(given.table, sources, settings)
-        atomic_write_text(step.out(), render_csv(records, setting))
-        atomic_write_text(step.out("markdown"), render_markdown(given.table, records, setting))
-        atomic_write_text(step.out("latex"), render_latex(given.table, records, setting))
-        write_json(step.out("audit"), [record.as_json() for record in records])
-        step.note(cells=len(records), measured=sum(record.value is not None for record in records))
+        write_table(step, given.table, records, setting)
 
 
 if __name__ == "__main__":

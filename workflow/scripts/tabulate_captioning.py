@@ -9,13 +9,12 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 from preftune.command_line import step_parser
-from preftune.files import atomic_write_text, write_json
 from preftune.step import Step
 from preftune.tables.assemble import Setting
 from preftune.tables.captioners import CaptioningTableSettings
 from preftune.tables.captioning import captioning_records
+from preftune.tables.command import OUTPUTS, add_outputs, write_table
 from preftune.tables.records import Records
-from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
 
 
@@ -25,23 +24,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--table", required=True, help="name of the table")
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
     parser.add_argument("--records", type=Path, nargs="*", default=[], help="run.json of trained captioners")
-    parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
-    parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
-    parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
-    parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
-    outputs = ("output", "markdown", "latex", "audit")
+    add_outputs(parser)
     with Step.start(
-        parser, argv, rule="tabulate_captioning", inputs=("scores", "records"), outputs=outputs
+        parser, argv, rule="tabulate_captioning", inputs=("scores", "records"), outputs=OUTPUTS
     ) as step:
         settings, given = step.settings(CaptioningTableSettings), step.arguments
         setting = Setting(settings.scale, settings.data)
         store = ScoreStore(given.scores, settings.runs)
         records = captioning_records(given.table, store, Records.read(given.records), settings)
-        atomic_write_text(step.out(), render_csv(records, setting))
-        atomic_write_text(step.out("markdown"), render_markdown(given.table, records, setting))
-        atomic_write_text(step.out("latex"), render_latex(given.table, records, setting))
-        write_json(step.out("audit"), [record.as_json() for record in records])
-        step.note(cells=len(records), measured=sum(record.value is not None for record in records))
+        write_table(step, given.table, records, setting)
 
 
 if __name__ == "__main__":

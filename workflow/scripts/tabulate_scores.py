@@ -9,14 +9,13 @@ from pathlib import Path
 
 import _repo  # noqa: F401
 from preftune.errors import PreftuneError
-from preftune.files import atomic_write_text, write_json
 from preftune.settings.report import TableSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting, build_records
+from preftune.tables.command import OUTPUTS, add_outputs, write_table
 from preftune.tables.cells import TABLES, CellRecord, read_cells
 from preftune.tables.lists import ablation_records
-from preftune.tables.render import render_csv, render_latex, render_markdown
 from preftune.tables.scores import ScoreStore
 from preftune.tables.templates import state_templates
 
@@ -44,23 +43,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cells", type=Path, required=True, help="registry of cells (config/cells.tsv)")
     parser.add_argument("--table", required=True, help="name of the table")
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="score files or folders")
-    parser.add_argument("--output", type=Path, required=True, help="table, one row a cell (.csv)")
-    parser.add_argument("--markdown", type=Path, required=True, help="table for people (.md)")
-    parser.add_argument("--latex", type=Path, required=True, help="table for papers (.tex)")
-    parser.add_argument("--audit", type=Path, required=True, help="cell records (.audit.json)")
-    outputs = ("output", "markdown", "latex", "audit")
+    add_outputs(parser)
     with Step.start(
-        parser, argv, rule="tabulate_scores", inputs=("cells", "scores"), outputs=outputs
+        parser, argv, rule="tabulate_scores", inputs=("cells", "scores"), outputs=OUTPUTS
     ) as step:
         settings = step.settings(TableSettings)
         table = step.arguments.table
         setting = Setting(settings.scale, settings.data)
         records = make_records(table, step.arguments.cells, step.arguments.scores, settings)
-        atomic_write_text(step.out(), render_csv(records, setting))
-        atomic_write_text(step.out("markdown"), render_markdown(table, records, setting))
-        atomic_write_text(step.out("latex"), render_latex(table, records, setting))
-        write_json(step.out("audit"), [record.as_json() for record in records])
-        step.note(cells=len(records), measured=sum(record.value is not None for record in records))
+        write_table(step, table, records, setting)
 
 
 if __name__ == "__main__":

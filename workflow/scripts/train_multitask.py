@@ -111,8 +111,9 @@ def read_part(
         ]
         return CaptionPart(images, rows)
     folder = needed(step, "questions")
-    if task == "text-questions" or features is None:
+    if task == "text-questions":
         return question_part(load_text_questions(folder, "train"), tokenizer)
+    assert features is not None  # the other tasks read images
     questions, without = load_image_questions(folder, "train", features)
     step.note(questions_without_features=without)
     return question_part(questions, tokenizer)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 Part = Tensor | tuple[int, int]
 """Tokens of a group: flat positions [n] of [tokens, width], or (start, stop) along the sequence of [rows, seq, width]."""
@@ -110,12 +110,12 @@ class _ByPart(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        x, weight, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
-        weights, lows = rest[: ctx.count], iter(rest[ctx.count :])  # type: ignore[attr-defined]
-        grad_x = grad @ weight if ctx.needs_input_grad[0] else None  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        x, weight, *rest = ctx.saved_tensors
+        weights, lows = rest[: ctx.count], iter(rest[ctx.count :])
+        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         grads = [torch.zeros_like(tensor) for tensor in weights]
-        for number, (scale, parts) in enumerate(ctx.places):  # type: ignore[attr-defined]
+        for number, (scale, parts) in enumerate(ctx.places):
             a, b = weights[2 * number : 2 * number + 2]
             for part in parts:
                 part_grad = _take(grad, part)

@@ -13,6 +13,7 @@ from preftune.captioning.captioner import Captioner
 from preftune.captioning.data import CaptionedImages
 from preftune.captioning.questions import Question
 from preftune.captioning.store import FeatureSource
+from preftune.errors import PreftuneError
 from preftune.training.objective import Logged, TreeExample
 from preftune.training.trees import Ids
 
@@ -115,10 +116,17 @@ class MultitaskObjective:
         turn, place = divmod(index, len(self.parts))
         part = self.parts[place]
         drawn = part.draw(turn % len(part), random.Random(f"{self.seed} {step} {index}"))
-        tokens = 0 if drawn.image is None or self.features is None else self.features.shape[0]
+        tokens = 0 if drawn.image is None else self._features().shape[0]
         bos, eos = self.captioner.bos, self.captioner.eos
         tree = image_tree(drawn.name, bos, eos, tokens, [drawn.answer], drawn.question)
         return TaskExample(tree, place, drawn.image)
+
+    def _features(self) -> FeatureSource:
+        if self.features is None:
+            raise PreftuneError(
+                "An example is about an image, but no image features were given: give --features."
+            )
+        return self.features
 
     def units(self, example: TaskExample) -> int:
         """Examples are counted."""
@@ -137,8 +145,8 @@ class MultitaskObjective:
         """This micro-batch's part of the mean, and its number of branch tokens; its examples are of one part."""
         images = [example.image for example in examples if example.image is not None]
         features = None
-        if images and self.features is not None:
-            taken = self.features.take([image for image, _ in images], [view for _, view in images])
+        if images:
+            taken = self._features().take([image for image, _ in images], [view for _, view in images])
             features = torch.from_numpy(taken).to(next(self.captioner.parameters()).device)
         task = self.parts[examples[0].part].task
         nll, layout = self.captioner.nll([example.tree for example in examples], features, task)

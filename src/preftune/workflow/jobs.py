@@ -106,6 +106,10 @@ class Jobs:
         """Runs of the paper's own tables and figures: the multi-task experiment has a table to itself."""
         return [run for run in self.runs(paper) if run.stage != "multitask"]
 
+    def table_settings(self, paper: str, runs: list[str], **more: Any) -> dict[str, Any]:
+        """Settings of a table of a paper about some runs."""
+        return {"paper": paper, "scale": self.config.scale, "data": self.label, "runs": runs, **more}
+
     def parents(self, run: Run, seed: int) -> list[tuple[str, int]]:
         """Each parent that a run continues, and its seed: the same one where the parent has it, else its first."""
         seeds = {parent: self.run(parent).seeds for parent in run.parents}

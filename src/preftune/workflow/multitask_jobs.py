@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache, cached_property
-from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.workflow.captioning_jobs import CaptioningJobs
@@ -93,13 +92,7 @@ class MultitaskJobs(CaptioningJobs):
     def tabulate_multitask(self) -> Job:
         """The experiment's table."""
         runs = [run.name for run in self.runs("context_peft", "multitask")]
-        settings: dict[str, Any] = {
-            "paper": "context_peft",
-            "scale": self.config.scale,
-            "data": self.label,
-            "runs": runs,
-            "alone": self._trained_alone(),
-        }
+        settings = self.table_settings("context_peft", runs, alone=self._trained_alone())
         return self.job("tabulate_multitask", settings, parents=self.multitask_scores)
 
     def _trained_alone(self) -> dict[str, str]:

@@ -60,30 +60,27 @@ class Plan(LanguageJobs, MultitaskJobs):
 
     def tabulate(self, rule: str, paper: str) -> Job:
         """A table of one paper."""
-        settings: dict[str, Any] = {"paper": paper, "scale": self.config.scale, "data": self.label,
-                                    "runs": [run.name for run in self.scored_runs(paper)]}  # fmt: skip
+        settings = self.table_settings(paper, [run.name for run in self.scored_runs(paper)])
         if (rule, paper) == ("tabulate_claims", "context_peft"):
             settings["captioners"] = self.captioners
         return self.job(rule, settings, parents=self.scores(paper), files=REGISTRIES)
 
     def tabulate_captioning(self) -> Job:
         """The tables that are made from the captioning runs of a scale."""
-        settings = {"paper": "context_peft", "scale": self.config.scale, "data": self.label,
-                    "runs": list(self.captioners), "captioners": self.captioners}  # fmt: skip
+        settings = self.table_settings("context_peft", list(self.captioners), captioners=self.captioners)
         return self.job("tabulate_captioning", settings, parents=self.scores("context_peft"))
 
     def tabulate_costs(self) -> Job:
         """The table of what captioning runs cost."""
-        settings = {"paper": "context_peft", "scale": self.config.scale, "data": self.label,
-                    "runs": [run.name for run in self.main_captioners], "captioners": self.captioners}  # fmt: skip
+        runs = [run.name for run in self.main_captioners]
+        settings = self.table_settings("context_peft", runs, captioners=self.captioners)
         decoded = [self.evaluate_captioner(run.name, run.seeds[0]) for run in self.main_captioners]
         return self.job("tabulate_costs", settings, parents=(*self.trainings("context_peft"), *decoded))
 
     def tabulate_alignment(self) -> Job:
         """The tables of what alignment brings and costs."""
-        settings = {"paper": "dph", "scale": self.config.scale, "data": self.label,
-                    "runs": [run.name for run in self.runs("dph")], "mix_tasks": self.mix_tasks,
-                    "settings": self.run_facts}  # fmt: skip
+        runs = [run.name for run in self.runs("dph")]
+        settings = self.table_settings("dph", runs, mix_tasks=self.mix_tasks, settings=self.run_facts)
         parents = (
             *self.scores("dph"),
             *self.drift,
