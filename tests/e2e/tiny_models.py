@@ -9,6 +9,7 @@ from transformers import Swinv2Config, Swinv2Model
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from preftune.files import write_json  # noqa: E402
 from tests.tiny import tiny_language_model  # noqa: E402
 
 FOLDER = ROOT / "scratch" / "miniature"
@@ -28,6 +29,7 @@ def make_tiny_models(folder: Path = FOLDER) -> None:
         mlp_ratio=2.0,
     )
     Swinv2Model(config).save_pretrained(folder / "tiny-encoder")
+    write_json(folder / "tiny-encoder/preprocessor_config.json", {})
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class Routing:
             }
         self._masks: dict[str, Tensor] = {}
         self._indices: dict[str, Tensor] = {}
+        self._columns: dict[object, Tensor | None] = {}
 
     def mask(self, group: str) -> Tensor:
         """Whether a group is on at each token [rows * seq]."""
@@ -148,6 +149,20 @@ class Routing:
     def selection(self, group: str, dtype: torch.dtype) -> Tensor:
         """Column of the selection matrix S of the paper's algorithm 1 [rows * seq, 1]."""
         return self.mask(group).to(dtype)[:, None]
+
+    def columns(self, groups: tuple[tuple[str, int, float], ...], dtype: torch.dtype) -> Tensor | None:
+        """S of groups (name, width, scale) side by side, times their scales [rows * seq, sum of widths].
+
+        None where all of it is 1. Layers of one shape share it.
+        """
+        if (groups, dtype) not in self._columns:
+            alike = self.everywhere.issuperset(name for name, _, _ in groups)
+            one = alike and all(scale == 1 for _, _, scale in groups)
+            parts = [
+                (self.selection(name, dtype) * scale).expand(-1, width) for name, width, scale in groups
+            ]
+            self._columns[groups, dtype] = None if one else torch.cat(parts, dim=1)
+        return self._columns[groups, dtype]
 
 
 class ContextHolder:

@@ -31,18 +31,23 @@ def lora_by_einsum(x: Tensor, a: Tensor, b: Tensor, selection: Tensor) -> Tensor
 
 
 def lora_by_mask(
-    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, selection: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: Sequence[tuple[Tensor, Tensor]],
+    selection: Tensor | None,
 ) -> Tensor:
-    """The layer with its groups side by side along the rank.
+    """The layer with its groups (a [rank, in], b [out, rank]) side by side along the rank.
 
-    x [tokens, in], weight [out, in] and bias [out] frozen, a [ranks, in], b [out, ranks], selection [tokens or 1, ranks]
-    (scale where a group is on, 0 where it is off; None: 1 everywhere) -> [tokens, out].
+    x [tokens, in], weight [out, in] and bias [out] frozen, selection [tokens or 1, sum of ranks] (scale where a group is
+    on, 0 where it is off; None: 1 everywhere) -> [tokens, out].
     """
+    a, b = zip(*groups, strict=True)
     if torch.compiler.is_compiling():  # the compiler fuses by itself
-        low = x @ a.t()
+        low = x @ torch.cat(a).t()
         low = low if selection is None else low * selection
-        return torch.nn.functional.linear(x, weight, bias) + low @ b.t()
-    return _ByMask.apply(x, weight, bias, a, b, selection)  # type: ignore[no-any-return]
+        return torch.nn.functional.linear(x, weight, bias) + low @ torch.cat(b, dim=1).t()
+    return _ByMask.apply(x, weight, bias, selection, *a, *b)  # type: ignore[no-any-return]
 
 
 def lora_by_part(
@@ -67,13 +72,15 @@ class _ByMask(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
         selection: Tensor | None,
+        *weights: Tensor,
     ) -> Tensor:
+        count = len(weights) // 2
+        a, b = torch.cat(weights[:count]), torch.cat(weights[count:], dim=1)
         low = x @ a.t()
         if selection is not None:
             low.mul_(selection)
+        ctx.ranks = [len(one) for one in weights[:count]]
         ctx.save_for_backward(x, weight, a, b, selection, low)
         return torch.nn.functional.linear(x, weight, bias).addmm_(low, b.t())
 
@@ -85,7 +92,9 @@ class _ByMask(torch.autograd.Function):
         if selection is not None:
             grad_low.mul_(selection)
         grad_x = (grad @ weight).addmm_(grad_low, a) if ctx.needs_input_grad[0] else None
-        return grad_x, None, None, grad_low.t() @ x, grad.t() @ low, None
+        grad_a = (grad_low.t() @ x).split(ctx.ranks)
+        grad_b = (grad.t() @ low).split(ctx.ranks, dim=1)
+        return grad_x, None, None, None, *grad_a, *grad_b
 
 
 class _ByPart(torch.autograd.Function):

@@ -30,9 +30,9 @@ class ContextLora(ContextLayer, lora.Linear):
         if not names:
             return torch.nn.functional.linear(x, weight, bias)
         if torch.compiler.is_compiling() or (routing.spans is None and self._prefers_mask(x, names)):
-            selection = self._selection(routing, names, dtype)
-            wide = (torch.cat(list(a.values())), torch.cat(list(b.values()), dim=1))
-            return lora_by_mask(x.flatten(0, 1), weight, bias, *wide, selection).view(*x.shape[:2], -1)
+            selection = routing.columns(tuple((n, self.r[n], self.scaling[n]) for n in names), dtype)
+            pairs = [(a[n], b[n]) for n in names]
+            return lora_by_mask(x.flatten(0, 1), weight, bias, pairs, selection).view(*x.shape[:2], -1)
         if routing.spans is not None:
             spans = routing.spans
             return lora_by_part(x, weight, bias, [(a[n], b[n], self.scaling[n], spans[n]) for n in names])
@@ -55,14 +55,6 @@ class ContextLora(ContextLayer, lora.Linear):
 
     def _prefers_mask(self, x: Tensor, names: list[str]) -> bool:
         return x.is_cuda or sum(self.r[name] for name in names) <= _SMALL
-
-    def _selection(self, routing: Routing, names: list[str], dtype: torch.dtype) -> Tensor | None:
-        if routing.everywhere.issuperset(names) and all(self.scaling[name] == 1 for name in names):
-            return None
-        columns = [
-            (routing.selection(name, dtype) * self.scaling[name]).expand(-1, self.r[name]) for name in names
-        ]
-        return torch.cat(columns, dim=1)
 
 
 def lora_config(group: GroupSettings, targets: list[str], feedforward: list[str], rslora: bool) -> LoraConfig:

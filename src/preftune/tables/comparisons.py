@@ -18,7 +18,7 @@ from preftune.stats.bootstrap import (
     percentile_interval,
 )
 from preftune.tables.forgetting import PASSAGES, TEXT, measure_text, read_passages
-from preftune.tables.measures import Measure, correctness, measure_captions
+from preftune.tables.measures import Measure, correctness, measure_captions, require_same_items
 from preftune.tables.scores import Losses, ScoreStore, stack
 
 
@@ -204,11 +204,8 @@ def compare_text(a: System, b: System, tasks: Sequence[str], store: ScoreStore) 
 def _compare_measures(left: Measure | None, right: Measure | None, factor: float, unit: str) -> Comparison:
     if left is None or right is None or left.replicates is None or right.replicates is None:
         raise NotTestable(f"no {unit} of single items")
+    require_same_items(left, right)
     files = tuple(dict.fromkeys((*left.files, *right.files)))
-    if left.n_items != right.n_items:
-        raise PreftuneError(
-            f"{files[0]} and {files[-1]} are of different items: evaluate both with one limit."
-        )
     low, high = percentile_interval(factor * (left.replicates - right.replicates))
     seeds = min(len(left.per_seed), len(right.per_seed))
     return Comparison(factor * (left.value - right.value), (low, high), left.n_items, seeds, unit, files)
@@ -220,10 +217,10 @@ def compare_text_shift(a: System, b: System, tasks: Sequence[str], store: ScoreS
     seeds = {system.run: store.seeds(system.run, TEXT) for system in (a, b)}
     if not all(seeds.values()):
         raise NotTestable(f"{a.run} and {b.run} have not both read plain text")
-    (nll, tokens), (base, _) = (
+    (nll, tokens, names), (base, _, base_names) = (
         read_passages(store, run, own) for run, own in ((a.run, seeds[a.run]), (b.run, seeds[b.run][:1]))
     )
-    if nll.shape[1] != base.shape[1]:
+    if names != base_names:
         raise PreftuneError(f"{a.run} and {b.run} read different {PASSAGES}: evaluate both with one limit.")
     changes = np.abs(nll - base) / tokens
     low, high = percentile_interval(bootstrap_means(changes, PASSAGES))

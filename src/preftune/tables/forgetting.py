@@ -46,20 +46,23 @@ def measure_base(store: ScoreStore, captioners: Captioners) -> Measure | None:
     return measure_text(store, run, store.seeds(run, TEXT)[:1]) if run else None
 
 
-def read_passages(store: ScoreStore, run: str, seeds: Sequence[int]) -> tuple[Array, Array]:
-    """Nats and tokens [seeds, passages] of a run's plain text; all seeds must have read the same passages."""
+def read_passages(
+    store: ScoreStore, run: str, seeds: Sequence[int]
+) -> tuple[Array, Array, tuple[str, ...]]:
+    """Nats and tokens [seeds, passages] of a run's plain text, and the names of the passages, the same for all seeds."""
     frames = []
     for seed in seeds:
         frame = store.table(run, seed, TEXT, ("passage", "tokens", "nll"))
         if frame is None:
             raise PreftuneError(f"{store.path(run, seed, TEXT)} has no passages beside it: {REMEDY}.")
         frames.append(frame.sort_values("passage", kind="stable"))
-    if len({tuple(map(str, frame["passage"])) for frame in frames}) > 1:
+    names = {tuple(map(str, frame["passage"])) for frame in frames}
+    if len(names) > 1:
         raise PreftuneError(f"the seeds of {run} read different passages: {REMEDY}.")
     nll, tokens = (
         stack([frame[column].to_numpy(dtype=float) for frame in frames]) for column in ("nll", "tokens")
     )
-    return nll, tokens
+    return nll, tokens, names.pop()
 
 
 def measure_text(store: ScoreStore, run: str, seeds: Sequence[int] | None = None) -> Measure | None:
@@ -67,9 +70,9 @@ def measure_text(store: ScoreStore, run: str, seeds: Sequence[int] | None = None
     seeds = store.seeds(run, TEXT) if seeds is None else seeds
     if not seeds:
         return None
-    sums = read_passages(store, run, seeds)
+    *sums, names = read_passages(store, run, seeds)
     says = "exp(sum NLL / sum tokens) of plain text"
-    return _measure(store, run, seeds, (TEXT, "text_perplexity", PASSAGES), sums, np.exp, says)
+    return _measure(store, run, seeds, (TEXT, "text_perplexity", PASSAGES), sums, names, np.exp, says)
 
 
 def measure_bits(store: ScoreStore, run: str) -> Measure | None:
@@ -83,12 +86,13 @@ def measure_bits(store: ScoreStore, run: str) -> Measure | None:
     nll, characters = (stack([one[column].to_numpy(dtype=float) for one in sums]) for column in columns)
     place = ("perplexity", "bits_per_character", IMAGES)
     says = "sum of bits / sum of characters of the captions"
-    return _measure(store, run, seeds, place, (nll, characters), lambda ratio: ratio / np.log(2), says)
+    names = tuple(map(str, sums[0].index))
+    return _measure(store, run, seeds, place, (nll, characters), names, lambda ratio: ratio / np.log(2), says)
 
 
 def _measure(
-    store: ScoreStore, run: str, seeds: Sequence[int], place: tuple[str, str, str], sums: tuple[Array, Array],
-    of: Callable[[Array], Array], says: str,
+    store: ScoreStore, run: str, seeds: Sequence[int], place: tuple[str, str, str], sums: Sequence[Array],
+    names: tuple[str, ...], of: Callable[[Array], Array], says: str,
 ) -> Measure:  # fmt: skip
     """A function of a ratio of sums [seeds, items]; place: the score file, its field that states the same, the items."""
     name, field, items = place
@@ -102,15 +106,12 @@ def _measure(
     replicates = bootstrap_ratios(above, below, items, of, RESAMPLES)
     split = str(store.read(run, seeds[0], name).get("split", ""))
     per_seed = dict(zip(seeds, map(float, values), strict=True))
-    return Measure(per_seed, replicates, above.shape[1], split, files, f"{says}, mean over seeds")
+    says = f"{says}, mean over seeds"
+    return Measure(per_seed, replicates, above.shape[1], split, files, says, items=names)
 
 
 def compare_text(before: Measure, after: Measure) -> Measure | None:
     """Perplexity after the training over that before it, with the bootstrap's interval: both draw the same passages."""
-    if before.n_items != after.n_items:
-        raise PreftuneError(
-            f"{before.files[0]} and {after.files[0]} hold different passages: evaluate both with one limit."
-        )
     alike = replace(before, per_seed=dict.fromkeys(after.per_seed, before.value))
     says = "perplexity of plain text, after / before"
     ratio = combine([after, alike], lambda columns: columns[0] / columns[1], says, paired=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from preftune.errors import PreftuneError
 from preftune.stats.bootstrap import (
@@ -33,6 +34,7 @@ class Measure:
     """Unscaled values by seed; replicates [resamples] of their mean, None where there are no items.
 
     resampled: the interval is that of the replicates, however many seeds there are; without replicates there is none.
+    items: the names of what was scored, so that only the same ones are paired; empty where they are not known.
     """
 
     per_seed: dict[int, float]
@@ -42,6 +44,7 @@ class Measure:
     files: tuple[str, ...]
     aggregation: str
     resampled: bool = False
+    items: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -195,6 +198,7 @@ def measure_perplexity(store: ScoreStore, run: str, task: str, metric: str) -> M
         plain.split,
         plain.files,
         "exp(sum NLL / sum tokens), mean over seeds",
+        items=tuple(map(str, found[0].images)),
     )
 
 
@@ -232,16 +236,18 @@ def measure_captions(store: ScoreStore, run: str, metric: str) -> Measure | None
     pooled = len(found) < len(rows) or any(
         abs(row.mean() - mean) > 1e-3 for row, mean in zip(found, means, strict=True)
     )
-    replicates = None if pooled else bootstrap_means(stack(found), IMAGES, RESAMPLES)
-    return Measure(per_seed, replicates, count, split, files, f"{key} of the corpus, mean over seeds")
+    replicates = None if pooled else bootstrap_means(stack([row.to_numpy() for row in found]), IMAGES, RESAMPLES)
+    items = tuple(map(str, found[0].index)) if found else ()
+    says = f"{key} of the corpus, mean over seeds"
+    return Measure(per_seed, replicates, count, split, files, says, items=items)
 
 
-def _image_scores(store: ScoreStore, run: str, seed: int, metric: str) -> Array | None:
+def _image_scores(store: ScoreStore, run: str, seed: int, metric: str) -> pd.Series[float] | None:
     if metric not in ITEM_COLUMNS:
         return None
     column = ITEM_COLUMNS[metric]
     frame = store.table(run, seed, "captions", ("image_id", column))
-    return None if frame is None else frame.sort_values("image_id")[column].to_numpy(dtype=float)
+    return None if frame is None else frame.set_index("image_id")[column].sort_index().astype(float)
 
 
 def combine(
@@ -250,7 +256,14 @@ def combine(
     aggregation: str,
     paired: bool = False,
 ) -> Measure | None:
-    """A function of measures, seed by seed over the seeds that all have (paired: they share their items)."""
+    """A function of measures, seed by seed over the seeds that all have.
+
+    Raises:
+        PreftuneError: paired measures are not of the same items.
+    """
+    if paired:
+        for member in members[1:]:
+            require_same_items(members[0], member)
     shared = sorted(set.intersection(*(set(member.per_seed) for member in members)))
     if not shared:
         return None
@@ -268,6 +281,14 @@ def combine(
     files = tuple(dict.fromkeys(file for member in members for file in member.files))
     per_seed = dict(zip(shared, map(float, by_seed), strict=True))
     return Measure(per_seed, replicates, items, "+".join(splits), files, aggregation)
+
+
+def require_same_items(a: Measure, b: Measure) -> None:
+    """Raise PreftuneError where two measures to be paired are of different questions, images or passages."""
+    named = a.items and b.items
+    if (a.items != b.items) if named else (a.n_items != b.n_items):
+        files = (measure.files[0] if measure.files else measure.aggregation for measure in (a, b))
+        raise PreftuneError(f"{' and '.join(files)} are of different items: evaluate both with one limit.")
 
 
 def subtract(a: Measure, b: Measure, says: str) -> Measure | None:

@@ -46,9 +46,8 @@ def test_forms_agree(overlap: bool, bias: bool) -> None:
 
     def by_mask() -> Tensor:
         wide = (s * scale).flatten(0, 1).repeat_interleave(RANK, dim=1)
-        return lora_by_mask(x.flatten(0, 1), weight, b0, torch.cat(a), torch.cat(b, dim=1), wide).view(
-            ROWS, LENGTH, OUT
-        )
+        pairs = list(zip(a, b, strict=True))
+        return lora_by_mask(x.flatten(0, 1), weight, b0, pairs, wide).view(ROWS, LENGTH, OUT)
 
     def by_slice() -> Tensor:
         return lora_by_part(x, weight, b0, list(zip(a, b, SCALES, spans, strict=True)))
@@ -72,7 +71,7 @@ def test_gradients_are_the_numeric_ones() -> None:
     x, a, b = draw(4, WIDTH), draw(RANK, WIDTH), draw(OUT, RANK)
     weight, s = torch.randn(OUT, WIDTH, dtype=torch.float64), torch.tensor([[1.0], [0], [1], [0.5]]).double()
     assert torch.autograd.gradcheck(
-        lambda *t: lora_by_mask(t[0], weight, None, t[1], t[2], s.expand(-1, RANK)), (x, a, b)
+        lambda *t: lora_by_mask(t[0], weight, None, [(t[1], t[2])], s.expand(-1, RANK)), (x, a, b)
     )
     parts = (torch.tensor([0, 3]),)
     assert torch.autograd.gradcheck(

@@ -61,6 +61,7 @@ def save_model(family: str, folder: Path) -> torch.nn.Module:
     torch.manual_seed(0)
     made = getattr(transformers, model)(getattr(transformers, config)(**values)).eval()
     made.save_pretrained(folder)
+    write_json(folder / "preprocessor_config.json", {})
     return made
 
 
@@ -125,6 +126,7 @@ def test_the_papers_swinv2_tiny_gives_64_tokens_of_768(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = transformers.Swinv2Config(image_size=256, patch_size=4, **SHAPES["tiny"][1])
     transformers.Swinv2ForImageClassification(config).save_pretrained(tmp_path)  # as published: with a head
+    write_json(tmp_path / "preprocessor_config.json", {})
     encoder = load_encoder(tmp_path)
     assert (encoder.grid, encoder.width, encoder.image_size, encoder.name) == ((8, 8), 768, 256, "swinv2")
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 27_578_154  # type: ignore[attr-defined]
@@ -162,6 +164,7 @@ def refuse(folder: Path, *words: str) -> None:
 def test_models_without_a_square_grid_are_refused(tmp_path: Path) -> None:
     values = {**MLP, "image_size": [32, 32], "num_detection_tokens": 3}
     transformers.YolosModel(transformers.YolosConfig(**values)).save_pretrained(tmp_path / "yolos")
+    write_json(tmp_path / "yolos/preprocessor_config.json", {})
     refuse(tmp_path / "yolos", "gives 20 image tokens", "use another encoder")
     transformers.ViTModel(transformers.ViTConfig(**{**MLP, "image_size": [32, 64]})).save_pretrained(
         tmp_path / "wide"
@@ -186,3 +189,6 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     refuse(tmp_path, "is not a transformers vision model", "fetch it again")
     weights.unlink()
     refuse(tmp_path, "is not a transformers vision model", "fetch it again")
+    save_model("deit", tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    refuse(tmp_path, "no preprocessor_config.json", "copy it")

@@ -27,7 +27,7 @@ def test_every_product_of_our_lora_is_counted(form: str) -> None:
     a.requires_grad_()
     b.requires_grad_()
     forms = {
-        "mask": lambda: lora_by_mask(x.flatten(0, 1), weight, None, a, b, None),
+        "mask": lambda: lora_by_mask(x.flatten(0, 1), weight, None, [(a, b)], None),
         "slices": lambda: lora_by_part(x, weight, None, [(a, b, 1.0, ((0, 4), (4, 10)))]),
         "positions": lambda: lora_by_part(
             x.flatten(0, 1), weight, None, [(a, b, 1.0, (torch.arange(TOKENS),))]

@@ -26,9 +26,8 @@ class TransformersEncoder(FrozenModule):
     The states are `last_hidden_state` (after the final LayerNorm), of CLIP those before its last layer. SwinV2-Tiny at
     256 pixels gives 8 x 8 = 64 tokens of 768. Of a model of images and texts only the vision tower is kept.
 
-    Strictly offline: the folder holds `config.json` and weights. Pixels are resized and cropped as for every encoder
-    (`square_pixels`) to the configured image size, then scaled and normalised as its `preprocessor_config.json` says,
-    without that file as ImageNet's.
+    Strictly offline: the folder holds `config.json`, `preprocessor_config.json` and weights. Pixels are resized and cropped as for every encoder
+    (`square_pixels`) to the configured image size, then scaled and normalised as its `preprocessor_config.json` says.
 
     Raises:
         PreftuneError: the folder holds no vision model, lacks some of its weights, or its states form no square grid.
@@ -128,11 +127,18 @@ def find_side(folder: Path, config: PretrainedConfig, image_size: int, tokens: i
 
 
 def read_normalisation(folder: Path) -> tuple[float, Tensor, Tensor]:
-    """Return the factor of pixels 0 to 255, then mean and deviation [3, 1, 1], by `preprocessor_config.json`, else
-    ImageNet's.
+    """Return the factor of pixels 0 to 255, then mean and deviation [3, 1, 1]; what the file leaves out is ImageNet's.
+
+    Raises:
+        PreftuneError: the folder has no `preprocessor_config.json`: guessed pixels would be silently wrong features.
     """
     path = folder / "preprocessor_config.json"
-    settings: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if not path.is_file():
+        raise PreftuneError(
+            f"{folder} has no preprocessor_config.json, which says how pixels are scaled: copy it from the model's "
+            "repository."
+        )
+    settings: dict[str, Any] = read_json(path)
     scale = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
     mean, std = settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
     if not settings.get("do_normalize", True):
