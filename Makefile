@@ -23,7 +23,7 @@ ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comm
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: help results test test-full bench lint plan config report publish clean lock
+.PHONY: help results test test-full bench lint plan config report audit why why-rerun publish clean lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -68,6 +68,15 @@ config: $(VENV)/.installed  ## a run's resolved settings and the file of each ke
 
 report: $(VENV)/.installed  ## the HTML report alone, with what it needs
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) -- export_report
+
+audit: $(VENV)/.installed  ## every hash, link, aggregate and printed digit (CONFIG=..., or RESULTS=results/published/demo; DEEP=1 reads all bytes)
+	@python -m preftune audit --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) $(if $(DEEP),--deep)
+
+why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW=DPH COLUMN=CoLA)
+	@python -m preftune why --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) '$(TABLE)' '$(ROW)' '$(COLUMN)'
+
+why-rerun: $(VENV)/.installed  ## which stages would run, why, and what that will cost
+	@python -m preftune why-rerun --configfile $(CONFIG)
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 
@@ -58,6 +59,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     caption.add_argument("--encoder", type=Path, help="folder of its encoder (default: as its run.json says)")
     caption.add_argument("--output", type=Path, help="JSON Lines to write (default: print file<TAB>caption)")
+    audit = commands.add_parser(
+        "audit", help="check every hash, link, aggregate and printed digit of the results, offline"
+    )
+    audit.add_argument(
+        "--results", type=Path, help="a results folder, e.g. results/published/demo (default: the scale's)"
+    )
+    audit.add_argument(
+        "--deep", action="store_true", help="read every byte again, whatever an earlier audit has read"
+    )
+    audit.add_argument("--output", type=Path, help="JSON file that lists everything that was found")
+    why = commands.add_parser("why", help="the chain behind one number, from its digits to the raw files")
+    why.add_argument("table", help="table, e.g. glue")
+    why.add_argument("row", help="row, as printed, e.g. DPH")
+    why.add_argument("column", help="column, as printed, e.g. CoLA")
+    why.add_argument("--results", type=Path, help="a results folder (default: the scale's)")
+    rerun = commands.add_parser("why-rerun", help="which stages would run, why, and what that will cost")
+    waive = commands.add_parser(
+        "waive", help="declare that a change of code cannot change a number (a person reviews it)"
+    )
+    waive.add_argument(
+        "--rules", default="*", help="rules whose results are by other code than now (a glob; default all)"
+    )
+    waive.add_argument("--reason", required=True, help="why the change cannot change a number, in one line")
+    for command in (audit, why, rerun, waive):
+        command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 
@@ -92,6 +118,24 @@ def main(words: list[str]) -> int:
             if arguments.output is None:
                 for path, text in zip(arguments.images, found, strict=True):
                     print(f"{path}\t{text}")
+        elif arguments.command == "audit":
+            from preftune.commands.audit import run_audit
+
+            return run_audit(arguments.configfile, arguments.results, arguments.deep, arguments.output)
+        elif arguments.command == "why":
+            from preftune.commands.why import explain_cell
+
+            results = arguments.results or ROOT / plan_of(arguments.configfile).config.results
+            print(explain_cell(results.resolve(), arguments.table, arguments.row, arguments.column))
+        elif arguments.command == "why-rerun":
+            from preftune.commands.why_rerun import explain_reruns
+
+            print(explain_reruns(arguments.configfile))
+        elif arguments.command == "waive":
+            from preftune.commands.waive import write_waivers
+
+            for row in write_waivers(arguments.configfile, arguments.rules, arguments.reason):
+                print(row)
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks
 

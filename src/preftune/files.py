@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,10 @@ def sha256_file(path: Path) -> str:
 
 
 def list_tree(folder: Path) -> list[Path]:
-    """Every file below `folder` but its `run.json`, sorted by relative path."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return sorted(
-        (path for path in files if path != Path(folder) / "run.json"), key=lambda path: path.as_posix()
-    )
+    """Every file below `folder` but its `run.json` and the time stamp that Snakemake leaves there, sorted by path."""
+    others = {Path(folder) / "run.json", Path(folder) / ".snakemake_timestamp"}
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path not in others)
+    return sorted(files, key=lambda path: path.as_posix())
 
 
 def sha256_tree(path: Path) -> str:
@@ -161,7 +160,12 @@ def sha256_tree(path: Path) -> str:
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
-    lines = (f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n" for file in list_tree(path))
+    return sha256_lines({file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)})
+
+
+def sha256_lines(files: Mapping[str, str]) -> str:
+    """SHA-256 of a folder from the hashes of its files by relative path, in the order of `list_tree`."""
+    lines = (f"{digest}  {name}\n" for name, digest in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import random
 import shutil
 import signal
 import sys
@@ -24,19 +23,11 @@ from preftune.files import explain_full_disk, read_json, replace_path, write_jso
 from preftune.processes import leads, rank, world_size
 from preftune.provenance import record
 from preftune.provenance.digest import ROOT, code_digest
+from preftune.seeds import seed_everything
 from preftune.training.interruption import AGAIN, InterruptedTraining
 
 S = TypeVar("S", bound=BaseModel)
 _TAIL = 20
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators (those that are loaded)."""
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed % 2**32)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
 
 
 class Step:
@@ -100,6 +91,13 @@ class Step:
         settings = read_settings(self.arguments.settings, schema)
         self._settings = settings.model_dump(mode="json")
         return settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits of what this step's outputs are made from, for the files that show them."""
+        return record.fingerprint(
+            self.rule, code_digest(self.rule), self._settings, self.arguments.seed, self._described
+        )
 
     def out(self, name: str = "output") -> Path:
         """The temporary path that stands for the declared output `name` until the step succeeds."""
@@ -200,7 +198,7 @@ class Step:
         )
 
     def _record(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        return {
+        run = {
             "schema": record.SCHEMA,
             "rule": self.rule,
             "command": [
@@ -211,6 +209,7 @@ class Step:
             "settings": self._settings,
             "settings_sha256": record.hash_settings(self._settings),
             "identity": self.arguments.identity,
+            "fingerprint": self.fingerprint,
             "inputs": self._described,
             "outputs": outputs,
             "code": record.describe_code(self.rule),
@@ -231,6 +230,7 @@ class Step:
             "facts": self._facts,
             "warnings": self._warnings,
         }
+        return record.seal(run)
 
     def _redirect(self) -> None:
         log = self.arguments.log

@@ -11,6 +11,7 @@ import tabulate_multitask
 import train_multitask
 
 from preftune.files import read_json, read_jsonl, sha256_tree
+from preftune.tables.files import read_records
 from tests.tiny import tiny_language_model
 from tests.unit.captioning.captioner_helpers import write_data
 from tests.unit.captioning.test_multitask import (
@@ -126,7 +127,7 @@ def test_the_table_holds_every_run_and_what_needs_no_model(scores: Path, tmp_pat
     ]
     folders = [str(scores / run / "seed-0") for run in RUNS]
     tabulate_multitask.main(["--scores", *folders, *words, "--settings", json.dumps(settings)])
-    records = {(row["row"], row["column"]): row for row in read_json(tmp_path / "multitask.audit.json")}
+    records = {(row["row"], row["column"]): row for row in read_records(tmp_path / "multitask.audit.json")}
     assert records["joined", "captions, change"]["value"] == 0
     assert records["joined", "text questions, change"]["value"] == 0
     assert records["questions", "captions"]["verdict"] == "not applicable"

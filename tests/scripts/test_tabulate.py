@@ -16,6 +16,7 @@ from jsonschema import validate
 
 from preftune.tables.alignment import ALIGNMENT_TABLES
 from preftune.tables.cells import CAPTIONING_TABLES
+from preftune.tables.files import read_records
 from tests.unit.figures.synthetic import captioner
 from tests.unit.tables.alignment_folders import (
     answer_rows,
@@ -41,7 +42,7 @@ def outputs(folder: Path, name: str) -> list[str]:
 def tabulate(folder: Path, table: str, scores: Path, paper: str, *runs: str) -> list[dict[str, object]]:
     words = ["--cells", str(CONFIG / "cells.tsv"), "--table", table, "--scores", str(scores)]
     tabulate_scores.main([*words, *outputs(folder, table), "--settings", settings(paper, *runs)])
-    return json.loads((folder / f"{table}.audit.json").read_text())
+    return read_records(folder / f"{table}.audit.json")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,9 @@ def test_tables_of_captioning_runs(results: Path, table: str) -> None:
     words = ["--table", table, "--scores", str(folder / "scores"), "--records", *records]
     tabulate_captioning.main([*words, *outputs(folder / "tables", table), "--settings", json.dumps(stated)])
     made = json.loads((folder / "tables" / f"{table}.audit.json").read_text())
-    assert any(record["value"] is not None for record in made)
+    assert any(record["value"] is not None for record in made["records"])
+    printed = (folder / "tables" / f"{table}.md").read_text()
+    assert f"Fingerprint: {made['fingerprint']}." in printed
     validate(made, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
     recorded = json.loads((folder / "tables" / f"{table}.run.json").read_text())["inputs"]
     assert len(recorded["records"]) == 1
@@ -131,7 +134,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_tables_of_alignments(aligned: list[str], tmp_path: Path, table: str) -> None:
     words = ["--table", table, *aligned, *outputs(tmp_path, table)]
     tabulate_alignment.main([*words, "--settings", settings("dph", "sft", "dph-joint")])
-    records = json.loads((tmp_path / f"{table}.audit.json").read_text())
+    records = read_records(tmp_path / f"{table}.audit.json")
     # Neither a frozen run nor a reasoning task is among the inputs.
     assert any(record["value"] is not None for record in records) == (
         table not in ("frozen_grid", "reasoning")
@@ -142,7 +145,8 @@ def test_tables_of_alignments(aligned: list[str], tmp_path: Path, table: str) ->
     recorded = json.loads((tmp_path / f"{table}.run.json").read_text())["inputs"]
     assert [entry["path"].split("/")[-1] for entry in recorded["overlap"]] == ["external:overlap.json"]
     assert len(recorded["references"]) == 1
-    validate(records, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
+    made = json.loads((tmp_path / f"{table}.audit.json").read_text())
+    validate(made, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
 
 
 def test_alignment_tables_need_nothing_but_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +191,7 @@ def test_claims(results: Path) -> None:
     tabulate_claims.main(
         [*words, *outputs(folder, "claims"), "--settings", settings("dph", "sft", "dph-joint")]
     )
-    records = {record["id"]: record for record in json.loads((folder / "claims.audit.json").read_text())}
+    records = {record["id"]: record for record in read_records(folder / "claims.audit.json")}
     assert records["dph-above-sft"]["effect"] == pytest.approx(30)
     assert {record["paper"] for record in records.values()} == {"dph"}
     assert "Claims of the DPH paper" in (folder / "claims.md").read_text()
@@ -214,7 +218,7 @@ def test_publishing_copies_small_files_and_fills_the_readme(results: Path) -> No
     assert "old" not in first
     published = {path.name for path in (results / "published").rglob("*") if path.is_file()}
     assert {"race.md", "race.csv", "race.audit.json", "race.run.json", "run.json", "boolq.json"} <= published
-    assert not {"weights.safetensors", "boolq.parquet"} & published
+    assert "boolq.parquet" in published and "weights.safetensors" not in published
     export_published.main(words)
     assert readme.read_text() == first
 
@@ -256,7 +260,8 @@ def test_costs_of_captioners(tmp_path: Path) -> None:
         )
     words = ["--models", str(folder), "--captions", str(captions), *outputs(tmp_path, "costs")]
     tabulate_costs.main([*words, "--settings", settings("context_peft", "none")])
-    records = {record["column"]: record for record in json.loads((tmp_path / "costs.audit.json").read_text())}
+    made = json.loads((tmp_path / "costs.audit.json").read_text())
+    records = {record["column"]: record for record in made["records"]}
     assert (records["training time (s)"]["value"], records["peak of decoding"]["value"]) == (3, 2)
     assert "not measured" in (tmp_path / "costs.md").read_text()
-    validate(list(records.values()), json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))
+    validate(made, json.loads((CONFIG / "schemas" / "cell.schema.json").read_text()))

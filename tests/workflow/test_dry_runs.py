@@ -95,6 +95,7 @@ def test_each_rule_carries_what_a_rule_must(file: str, name: str, body: str) -> 
         "tabulate",
         "plot",
         "export",
+        "audit",
     )
     assert name.split("_")[0] in verbs
 

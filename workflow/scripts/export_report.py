@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preftune.figures.settings import ReportSettings
 from preftune.files import atomic_write_text
+from preftune.provenance.records import list_records
 from preftune.report.collect import list_report_files
 from preftune.report.pictures import read_gallery
 from preftune.report.render import render_report
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = step.arguments
     # The results folder holds every model: only what the page shows is hashed as an input.
     documents = [TEMPLATE, DEVIATIONS] if DEVIATIONS.is_file() else [TEMPLATE]
-    arguments.files = [*list_report_files(arguments.results), *documents]
+    records = [path for path in list_records(arguments.results) if path.parent != arguments.results]
+    arguments.files = [*list_report_files(arguments.results), *records, *documents]
     with step:
         settings = step.settings(ReportSettings)
         show = bool(arguments.captions and arguments.images and settings.gallery_images)

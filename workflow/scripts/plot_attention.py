@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figure = draw_attention(
             step.arguments.attention, step.arguments.images, step.arguments.index, settings
         )
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ) as step:
         settings = step.settings(EqualDataFigureSettings)
         figure = draw_equal_data(step.arguments.scores, step.arguments.records, settings)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

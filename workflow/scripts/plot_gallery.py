@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ) as step:
         settings = step.settings(GallerySettings)
         figure = draw_gallery(step.arguments.captions, step.arguments.images, settings)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

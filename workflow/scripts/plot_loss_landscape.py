@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = step.settings(LandscapeSettings)
         stamp = Stamp("none (closed form)", settings.scale)
         figure = draw_loss_landscape(settings.epsilons, settings.reward_limit, stamp)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ) as step:
         settings = step.settings(AdapterFigureSettings)
         figure = draw_rank_sweep(step.arguments.cells, step.arguments.scores, settings)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

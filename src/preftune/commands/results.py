@@ -16,8 +16,9 @@ from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.files import hold_lock
 from preftune.provenance.digest import ROOT
+from preftune.provenance.hashes import Hashes
 from preftune.training.interruption import AGAIN
-from preftune.workflow.outputs import find_stale
+from preftune.workflow.outputs import find_edited, find_stale
 
 _LOCK = ROOT / "scratch" / "results.lock"
 _BUSY = "Another `make results` is running in this checkout (process {owner}): wait for it, or stop it and call this again."
@@ -54,7 +55,14 @@ def run(arguments: list[str]) -> int:
 
 def _command(words: list[str], arguments: list[str]) -> list[str]:
     """Snakemake's command line; it compares with its own metadata, which may be lost, the records beside outputs are not."""
-    stale = find_stale(plan_of(words[-1] if words else "config.yaml", _config_values(arguments)))
+    plan = plan_of(words[-1] if words else "config.yaml", _config_values(arguments))
+    edited = find_edited(plan, Hashes())
+    if edited:
+        raise PreftuneError(
+            f"{edited[0]}{f' and {len(edited) - 1} more files' if len(edited) > 1 else ''} of the prepared data is not what its "
+            "step wrote: it was changed by hand or damaged. Delete its folder, and the same command prepares it again."
+        )
+    stale = find_stale(plan)
     forced = ["--forcerun", *stale] if stale else []
     return ["snakemake", "--rerun-incomplete", *forced, *_QUIET, *arguments]
 

@@ -38,4 +38,4 @@ def draw_from_scores(
     with Step.start(parser, argv, rule=rule, inputs=inputs, outputs=("output", "pdf")) as step:
         settings = step.settings(schema)
         figure = draw(*(getattr(step.arguments, name) for name in inputs), settings)
-        save_figure(figure, step.out("output"), step.out("pdf"))
+        save_figure(figure, step.out("output"), step.out("pdf"), step.fingerprint)

@@ -41,6 +41,7 @@ matplotlib.rcParams.update(
 )
 
 DOTS_PER_INCH = 150
+STAMP = "stamp"
 NOT_RUN = "not run at this scale"
 # Okabe and Ito's palette without yellow, ordered so that neighbours differ in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
@@ -122,7 +123,7 @@ def new_figure(
         color="#222222",
         linespacing=1.3,
     )
-    figure.text(left, 0.07 / total, str(stamp), va="bottom", size=7.5, color="#555555")
+    figure.text(left, 0.07 / total, str(stamp), va="bottom", size=7.5, color="#555555", gid=STAMP)
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
@@ -146,9 +147,16 @@ def say_not_run(axes: Axes, message: str = NOT_RUN) -> None:
     axes.grid(False)
 
 
-def save_figure(figure: Figure, png: Path, pdf: Path) -> None:
-    """Write a figure as PNG (150 dots per inch) and PDF, byte for byte the same for the same figure."""
-    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+def save_figure(figure: Figure, png: Path, pdf: Path, fingerprint: str) -> None:
+    """Write a figure as PNG (150 dots per inch) and PDF, byte for byte the same for the same figure.
+
+    The fingerprint of what it was made from stands in its footer, in the PNG's text `Fingerprint` and the PDF's keywords.
+    """
+    for text in figure.texts:
+        if text.get_gid() == STAMP:
+            text.set_text(f"{text.get_text()} · fingerprint: {fingerprint}")
     figure.savefig(
-        pdf, format="pdf", metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
+        png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None, "Fingerprint": fingerprint}
     )
+    nothing = dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator"))
+    figure.savefig(pdf, format="pdf", metadata={**nothing, "Keywords": f"fingerprint {fingerprint}"})

@@ -18,15 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
+from preftune.provenance.waivers import canonical_digest, read_waivers
 
 SCHEME = "ast1"
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = ROOT / "workflow" / "scripts"
+WAIVERS = ROOT / "config" / "code_equivalence.tsv"
 _SOURCE = ROOT / "src"
 
 
 @cache
 def code_digest(rule: str) -> str:
+    """Digest `ast1:<hex>` that stands for a rule's code in identities: the present one, or an older one by a waiver."""
+    return canonical_digest(rule, present_digest(rule), read_waivers(WAIVERS))
+
+
+@cache
+def present_digest(rule: str) -> str:
     """Digest `ast1:<hex>` of a rule's script and of the transitive closure of its imports in this checkout.
 
     Modules that `import_submodules` finds are left out: a job names those that it uses (`module_digest`), so that a new one
@@ -37,8 +45,8 @@ def code_digest(rule: str) -> str:
 
 @cache
 def module_digest(name: str) -> str:
-    """The same of one module, `preftune.data.tasks.arc`, and of what it imports."""
-    return _digest(_close(_module_files(name), found=False))
+    """What stands for one module, `preftune.data.tasks.arc`, and what it imports; waivers name the module as their rule."""
+    return canonical_digest(name, _digest(_close(_module_files(name), found=False)), read_waivers(WAIVERS))
 
 
 @cache
@@ -82,12 +90,17 @@ def blob_hash(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+def syntax_hash(source: bytes) -> str:
+    """Hash of a module's normalised syntax: equal where two texts differ in comments, docstrings and layout alone."""
+    return _read_facts(source)[0]
+
+
 @cache
 def _facts(path: Path) -> tuple[str, tuple[str, ...]]:
     """Hash of a file's normalised syntax, and the modules that it imports; remembered on disk by the file's blob id."""
     blob = blob_hash(path)
     if blob not in _remembered():
-        _remembered()[blob] = _read_facts(path)
+        _remembered()[blob] = _read_facts(path.read_bytes())
     syntax, names = _remembered()[blob]
     return syntax, tuple(names)
 
@@ -114,8 +127,8 @@ def _remembered() -> dict[str, Any]:
     return known
 
 
-def _read_facts(path: Path) -> tuple[str, list[str]]:
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+def _read_facts(source: bytes) -> tuple[str, list[str]]:
+    tree = ast.parse(source)
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from preftune import memory
-from preftune.files import list_tree, sha256_file, sha256_tree
-from preftune.provenance.digest import ROOT, blob_hash, code_digest, import_closure
+from preftune.errors import PreftuneError
+from preftune.files import list_tree, read_json, sha256_file, sha256_tree
+from preftune.provenance.digest import ROOT, blob_hash, import_closure, present_digest
 
-SCHEMA = "preftune/run/1"
+SCHEMA = "preftune/run/2"
 _PACKAGES = (
     "torch", "transformers", "tokenizers", "peft", "datasets", "numpy", "pyarrow", "safetensors", "lm-eval",
     "pycocoevalcap", "pandas", "scipy", "scikit-learn", "matplotlib", "pydantic", "snakemake",
@@ -48,15 +49,49 @@ def hash_settings(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def seal(run: dict[str, Any]) -> dict[str, Any]:
+    """The record with the hash of all its other fields: an edited record no longer carries its own hash."""
+    return {**run, "sha256": hash_settings({key: value for key, value in run.items() if key != "sha256"})}
+
+
+def fingerprint(
+    rule: str, digest: str, settings: Any, seed: int, inputs: dict[str, list[dict[str, Any]]]
+) -> str:
+    """Eight hex digits of what an output was made from: rule, code, settings, seed and the content of the inputs.
+
+    Printed under tables and figures, and stored in the files of the figures.
+    """
+    contents = {name: [item["sha256"] for item in items] for name, items in inputs.items()}
+    return hash_settings([rule, digest, settings, seed, contents])[:8]
+
+
 def describe_input(path: Path) -> dict[str, Any]:
-    """Path, content hash and size of an input, and the hash of its own record: the link of the chain."""
+    """Path, content hash and size of an input, and the hash of its own record: the link of the chain.
+
+    Raises:
+        PreftuneError: the input is not what its record says, as after an edit by hand.
+    """
     record = record_path(path)
-    return {
+    described: dict[str, Any] = {
         "path": public_path(path),
         "sha256": sha256_tree(path),
         "bytes": _size(path),
         "record_sha256": sha256_file(record) if record.is_file() else None,
     }
+    stated = _stated(record, described["path"]) if record.is_file() else ()
+    if stated and described["sha256"] not in stated:
+        raise PreftuneError(
+            f"{path} is not what {public_path(record)} says was written: it was changed by hand or damaged; delete it, and the "
+            "same command makes it again."
+        )
+    return described
+
+
+def _stated(record: Path, path: str) -> tuple[str, ...]:
+    """The content hash of an output by its record; every hash of it where the folder was moved or renamed since."""
+    outputs = read_json(record).get("outputs", {}).values()
+    own = tuple(output["sha256"] for output in outputs if output["path"] == path)
+    return own or tuple(output["sha256"] for output in outputs)
 
 
 def describe_output(path: Path, declared: Path) -> dict[str, Any]:
@@ -76,7 +111,7 @@ def _size(path: Path) -> int:
 def describe_code(rule: str) -> dict[str, Any]:
     """Commit, dirty flag, digest of the import closure and the git blob of each of its files."""
     closure = {path.relative_to(ROOT).as_posix(): blob_hash(path) for path in import_closure(rule)}
-    return {**describe_git(), "digest": code_digest(rule), "files": closure}
+    return {**describe_git(), "digest": present_digest(rule), "files": closure}
 
 
 @cache

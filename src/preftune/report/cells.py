@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json
+from preftune.report.chains import Chains, StepView
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import CellRecord
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.claims_render import format_effect
+from preftune.tables.files import read_records
 from preftune.tables.notes import HEADS, TITLES
 from preftune.tables.render import (
     describe,
@@ -30,13 +32,14 @@ OF_MARKDOWN = ("Published numbers in parentheses", "±")
 
 @dataclass(frozen=True)
 class CellView:
-    """One printed cell: value and interval, the paper's number, and the record as (name, text)."""
+    """One printed cell: value and interval, the paper's number, the record as (name, text), and the steps behind it."""
 
     value: str
     interval: str
     published: str
     run: bool
     record: list[tuple[str, str]]
+    chain: list[StepView]
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,12 @@ class ClaimView:
     verdict: str
     reason: str
     record: list[tuple[str, str]]
+    chain: list[StepView]
 
 
 def read_audit(path: Path, kind: type[CellRecord] | type[ClaimRecord]) -> list[Any]:
     """Records of an audit file; a record that lacks a field, or has one too many, is an error."""
-    rows = read_json(path)
-    if not isinstance(rows, list) or not rows:
-        raise PreftuneError(f"{path} holds no records: {REMEDY}.")
+    rows = read_records(path)
     try:
         return [kind(**{key: _frozen(value) for key, value in row.items()}) for row in rows]
     except (TypeError, AttributeError) as error:
@@ -95,11 +97,14 @@ def format_interval(record: CellRecord) -> str:
     return f"[{low}, {high}]"
 
 
-def view_cell(record: CellRecord) -> CellView:
+def view_cell(record: CellRecord, chains: Chains) -> CellView:
     """The printed form of one cell."""
     run = record.value is not None
     value = format_absence(record) if record.value is None else format_point(record, record.value)
-    return CellView(value, format_interval(record), format_published(record), run, describe_cell(record))
+    chain = chains.of(record.score_files) if run else []
+    return CellView(
+        value, format_interval(record), format_published(record), run, describe_cell(record), chain
+    )
 
 
 def describe_cell(record: CellRecord) -> list[tuple[str, str]]:
@@ -130,12 +135,13 @@ def describe_cell(record: CellRecord) -> list[tuple[str, str]]:
     return [(name, text) for name, text in pairs if text]
 
 
-def view_table(audit: Path, setting: Setting) -> TableView:
+def view_table(audit: Path, setting: Setting, chains: Chains) -> TableView:
     """The printed form of one table of cells."""
     records: list[CellRecord] = read_audit(audit, CellRecord)
+    setting = replace(setting, fingerprint=chains.fingerprint(chains.store.public(audit.resolve())))
     name = records[0].table
     rows, columns = labels(records)
-    found = {(record.row, record.column): view_cell(record) for record in records}
+    found = {(record.row, record.column): view_cell(record, chains) for record in records}
     body = [(row, [found.get((row, column)) for column in columns]) for row in rows]
     notes = [
         note.rstrip(".") + "."
@@ -172,7 +178,7 @@ def count_seeds(count: int) -> str:
     return f"{count} seed{'s' * (count != 1)}"
 
 
-def view_claim(record: ClaimRecord) -> ClaimView:
+def view_claim(record: ClaimRecord, chains: Chains) -> ClaimView:
     """The printed form of one claim."""
     verdict, _, reason = record.verdict.partition(": ")
     items = f"{record.n_items} items" if record.n_items else "exact count"
@@ -190,4 +196,5 @@ def view_claim(record: ClaimRecord) -> ClaimView:
         ("score files", "\n".join(record.score_files)),
     ]
     shown = [(name, text) for name, text in pairs if text]
-    return ClaimView(record.claim, format_effect(record), count, published, verdict, reason, shown)
+    chain = chains.of(record.score_files)
+    return ClaimView(record.claim, format_effect(record), count, published, verdict, reason, shown, chain)

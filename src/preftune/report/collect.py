@@ -11,6 +11,7 @@ from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.report.catalogue import FIGURES, PAPERS
 from preftune.report.cells import ClaimView, TableView, is_dirty, read_audit, view_claim, view_table
+from preftune.report.chains import Chains
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import TABLES
 from preftune.tables.claims import ClaimRecord
@@ -26,6 +27,7 @@ class FigureView:
     title: str
     caption: str
     png: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -84,27 +86,28 @@ def embed_png(path: Path) -> str:
     return base64.b64encode(data).decode()
 
 
-def read_paper(results: Path, paper: str, setting: Setting) -> PaperView:
+def read_paper(results: Path, paper: str, setting: Setting, chains: Chains) -> PaperView:
     """Claims, tables, figures and second opinions of one paper, and what of them is missing."""
     missing = []
     claims: list[ClaimView] = []
     claims_audit = audit_path(results, paper, "claims")
     if claims_audit.is_file():
-        claims = [view_claim(record) for record in read_audit(claims_audit, ClaimRecord)]
+        claims = [view_claim(record, chains) for record in read_audit(claims_audit, ClaimRecord)]
     else:
         missing.append("the claims: not run at this scale")
     tables = []
     for name in TABLES[paper]:
         audit = audit_path(results, paper, name)
         if audit.is_file():
-            tables.append(view_table(audit, setting))
+            tables.append(view_table(audit, setting, chains))
         else:
             missing.append(f"table {name}: not run at this scale")
     figures = []
     for name, (title, caption) in FIGURES[paper].items():
         path = figure_path(results, paper, name)
         if path.is_file():
-            figures.append(FigureView(name, title, caption, embed_png(path)))
+            mark = chains.fingerprint(chains.store.public(path.resolve()))
+            figures.append(FigureView(name, title, caption, embed_png(path), mark))
         else:
             missing.append(f"figure {name}: not run at this scale")
     dirty = claims_audit.is_file() and is_dirty(claims_audit)

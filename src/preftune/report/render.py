@@ -10,7 +10,9 @@ from markupsafe import Markup
 from preftune.errors import PreftuneError
 from preftune.figures.settings import ReportSettings
 from preftune.report.catalogue import PAPERS
+from preftune.report.chains import Chains
 from preftune.report.collect import PaperView, TimingView, read_paper, read_timings
+from preftune.report.graph import draw_graph
 from preftune.report.markdown import render_markdown
 from preftune.report.pictures import PictureView
 from preftune.tables.assemble import Setting
@@ -74,7 +76,8 @@ def render_report(
         deviations: Markdown file with the deviations from the papers.
     """
     setting = Setting(settings.scale, settings.data)
-    papers = [read_paper(Path(results), paper, setting) for paper in PAPERS]
+    chains = Chains.read(results)
+    papers = [read_paper(Path(results), paper, setting, chains) for paper in PAPERS]
     if not any(paper.claims or paper.tables or paper.figures for paper in papers):
         raise PreftuneError(f"{results} holds no table and no figure: run `make results` first.")
     timings = read_timings(Path(results))
@@ -85,6 +88,9 @@ def render_report(
         summary=summarise(papers, timings),
         papers=papers,
         pictures=pictures,
+        steps=chains.steps.values(),
+        costs=chains.costs,
+        graph=Markup(draw_graph(chains.store)),
         timings=timings,
         total=sum(timing.seconds for timing in timings),
         deviations=Markup(render_markdown(text)),

@@ -17,10 +17,14 @@ from preftune.tables.scores import ScoreStore
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides whether a number can be held against the paper's: the scale and the data."""
+    """What decides whether a number can be held against the paper's: the scale and the data.
+
+    fingerprint: of what a table was made from, which it prints.
+    """
 
     scale: str
     data: str
+    fingerprint: str = ""
 
     @property
     def incomparable(self) -> str:

@@ -95,7 +95,9 @@ def describe_claims(records: Sequence[ClaimRecord], setting: Setting) -> str:
         note += f" · the effects are not comparable with the paper ({setting.incomparable})"
     note += ". Intervals are paired over items (and seeds); a lower perplexity is better."
     compared = [record for record in records if record.effect is not None]
-    return " ".join([note, *compare_templates([(f"{one.a} vs {one.b}", one.templates) for one in compared])])
+    prompts = compare_templates([(f"{one.a} vs {one.b}", one.templates) for one in compared])
+    mark = [f"Fingerprint: {setting.fingerprint}."] if setting.fingerprint else []
+    return " ".join([note, *prompts, *mark])
 
 
 def render_claims_markdown(paper: str, records: Sequence[ClaimRecord], setting: Setting) -> str:

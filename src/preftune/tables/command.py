@@ -2,12 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from preftune.files import atomic_write_text, write_json
+from preftune.files import atomic_write_text
 from preftune.step import Step
 from preftune.tables.assemble import Setting
 from preftune.tables.cells import CellRecord
+from preftune.tables.files import write_records
 from preftune.tables.render import render_csv, render_latex, render_markdown
 
 OUTPUTS = ("output", "markdown", "latex", "audit")
@@ -23,9 +25,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def write_table(step: Step, table: str, records: Sequence[CellRecord], setting: Setting) -> None:
     """Write the records of a table in every form, and note how many cells were measured."""
-    records = list(records)
+    records, setting = list(records), replace(setting, fingerprint=step.fingerprint)
     atomic_write_text(step.out(), render_csv(records, setting))
     atomic_write_text(step.out("markdown"), render_markdown(table, records, setting))
     atomic_write_text(step.out("latex"), render_latex(table, records, setting))
-    write_json(step.out("audit"), [record.as_json() for record in records])
+    write_records(step.out("audit"), "cell", step.fingerprint, (record.as_json() for record in records))
     step.note(cells=len(records), measured=sum(record.value is not None for record in records))

@@ -46,9 +46,7 @@ def measure_base(store: ScoreStore, captioners: Captioners) -> Measure | None:
     return measure_text(store, run, store.seeds(run, TEXT)[:1]) if run else None
 
 
-def read_passages(
-    store: ScoreStore, run: str, seeds: Sequence[int]
-) -> tuple[Array, Array, tuple[str, ...]]:
+def read_passages(store: ScoreStore, run: str, seeds: Sequence[int]) -> tuple[Array, Array, tuple[str, ...]]:
     """Nats and tokens [seeds, passages] of a run's plain text, and the names of the passages, the same for all seeds."""
     frames = []
     for seed in seeds:

@@ -236,7 +236,9 @@ def measure_captions(store: ScoreStore, run: str, metric: str) -> Measure | None
     pooled = len(found) < len(rows) or any(
         abs(row.mean() - mean) > 1e-3 for row, mean in zip(found, means, strict=True)
     )
-    replicates = None if pooled else bootstrap_means(stack([row.to_numpy() for row in found]), IMAGES, RESAMPLES)
+    replicates = (
+        None if pooled else bootstrap_means(stack([row.to_numpy() for row in found]), IMAGES, RESAMPLES)
+    )
     items = tuple(map(str, found[0].index)) if found else ()
     says = f"{key} of the corpus, mean over seeds"
     return Measure(per_seed, replicates, count, split, files, says, items=items)

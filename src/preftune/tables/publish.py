@@ -7,20 +7,26 @@ import shutil
 from pathlib import Path
 
 from preftune.errors import PreftuneError
+from preftune.provenance.privacy import find_private
 
 PAPERS = ("dph", "context_peft")
-# The README shows the charts; the tables' aggregates are recomputed from the score files.
+# The README shows the charts; an audit computes every table again from the scores of single items. Weights, rows and
+# images stay away: their records say what they were.
 PATTERNS = (
-    "{paper}/tables/*.csv",
-    "{paper}/tables/*.md",
-    "{paper}/tables/*.tex",
-    "{paper}/tables/*.json",
+    "{paper}/tables/*",
     "{paper}/figures/*.png",
-    "{paper}/scores/**/*.json",
+    "{paper}/*.json",
+    "{paper}/*.parquet",
+    *(
+        f"{{paper}}/{part}/**/*.{kind}"
+        for part in ("scores", "drift", "best_of", "multitask", "second_opinion")
+        for kind in ("json", "parquet")
+    ),
     "{paper}/**/run.json",
     "{paper}/**/*.run.json",
 )
 LARGEST = 2_000_000
+TEXTS = (".json", ".csv", ".md", ".tex")
 _OPEN = re.compile(r"^<!-- generated:(?P<name>\S+) -->\s*$")
 _CLOSE = re.compile(r"^<!-- /generated -->\s*$")
 
@@ -42,8 +48,12 @@ def select_files(results: Path) -> list[Path]:
 
 
 def copy_files(results: Path, files: list[Path], destination: Path) -> None:
-    """Copy the files; one that is too large for a git history is an error."""
+    """Copy the files; one that is too large for a git history, or that tells who made it, is an error."""
     for file in files:
+        if file.suffix in TEXTS and (what := find_private((results / file).read_text(errors="replace"))):
+            raise PreftuneError(
+                f"{results / file} holds {what}: run its step again without it, then publish."
+            )
         size = (results / file).stat().st_size
         if size > LARGEST:
             raise PreftuneError(

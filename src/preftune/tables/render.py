@@ -118,7 +118,8 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
     lines += describe_templates(records)
     lines += [NOTES[table]] if table in NOTES else []
     lines += describe_crossings(records) if table == "equal_data" else []
-    return lines + describe_sources(records)
+    lines += describe_sources(records)
+    return [*lines, f"Fingerprint: {setting.fingerprint}."] if setting.fingerprint else lines
 
 
 def describe_intervals(records: Iterable[CellRecord]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
+from preftune.workflow.outputs import find_stale
 from preftune.workflow.plan import Plan
 from preftune.workflow.targets import FIGURES, TABLES, Targets
 
@@ -24,6 +25,12 @@ def announce_plan(plan: Plan, targets: Targets) -> None:
     say(
         f"preftune: scale {config.scale}, data {plan.label}, {len(plan.registry)} runs, results in {targets.results}/"
     )
+    stale = find_stale(plan)
+    if stale:
+        say(
+            f"preftune: {len(stale)} results were made by other code, settings or data than now, {stale[0]} first. Snakemake sees "
+            "that by its own metadata alone; `make results` makes all of them again, `make why-rerun` says why."
+        )
 
 
 def summarise_results(plan: Plan, targets: Targets) -> None:

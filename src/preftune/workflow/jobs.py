@@ -37,6 +37,10 @@ _STAGE_SCHEMAS: dict[str, type[Settings]] = {
 }
 
 
+SHARED = ("fetch_model", "fetch_dataset", "generate_language_data", "generate_scenes")
+"""Rules below resources/: what they make is the same for every scale, so the scale's threads and device do not count."""
+
+
 @cache
 def _file_hash(file: str) -> str:
     return sha256_file(ROOT / file)
@@ -50,10 +54,13 @@ class Job:
     settings: dict[str, Any]
     seed: int
     identity: str
+    parents: tuple["Job", ...] = ()
+    files: tuple[str, ...] = ()
 
     def options(self, device: str) -> str:
         """The words that every step's command line carries, quoted for a shell."""
         settings = json.dumps(self.settings, sort_keys=True, separators=(",", ":"))
+        device = "cpu" if self.rule in SHARED else device
         return f"--settings {shlex.quote(settings)} --seed {self.seed} --device {device} --identity {self.identity}"
 
 
@@ -140,10 +147,11 @@ class Jobs:
         named = tuple(parent.identity for parent in parents)
         key = (rule, hash_settings(settings), seed, named, files, facts)
         if key not in self._jobs:
-            parts = [code_digest(rule), settings, seed, self.config.threads, self.config.device]
+            parts: list[Any] = [code_digest(rule), settings, seed]
+            parts += [] if rule in SHARED else [self.config.threads, self.config.device]
             parts += [named, [_file_hash(file) for file in files], facts]
             identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-            self._jobs[key] = Job(rule, settings, seed, identity)
+            self._jobs[key] = Job(rule, settings, seed, identity, parents, files)
         return self._jobs[key]
 
     @cache

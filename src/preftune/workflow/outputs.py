@@ -5,20 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preftune.provenance.digest import ROOT
+from preftune.provenance.hashes import Hashes
+from preftune.provenance.record import record_path
 from preftune.workflow.jobs import Job
 from preftune.workflow.plan import Plan
 from preftune.workflow.targets import (
     ALIGNMENT_TABLES,
     CAPTIONING_TABLES,
     COST_TABLES,
+    FIGURES,
     MULTITASK_TABLES,
     TABLES,
 )
 
 
 def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
-    """The first output of every job whose result the plan keeps, with the job."""
+    """The first output of every job whose result the plan keeps, with the job; some stand there more than once."""
     results = plan.config.results
+    yield from _list_sources(plan)
     for mix in ("sft_mix", "preference_mix"):
         yield f"{results}/dph/data/{mix.replace('_', '-')}", plan.prepare_mix(mix)
         for dataset in plan.mix_datasets(mix):
@@ -69,6 +73,20 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
         yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)
         for table in tables:
             yield f"{results}/{paper}/tables/{table}.csv", _table_job(plan, paper, table)
+        for figure in FIGURES[paper]:
+            yield f"{results}/{paper}/figures/{figure}.png", plan.plot(f"plot_{figure}", paper)
+    yield f"{results}/context_peft/attention/maps.npz", plan.compute_attention()
+    yield f"{results}/report.html", plan.report()
+
+
+def _list_sources(plan: Plan) -> Iterator[tuple[str, Job]]:
+    """What all scales share: models, and generated rows and images."""
+    resources = plan.config.resources
+    for model in {plan.config.dph.model, plan.config.context_peft.model, *plan.encoders}:
+        yield f"{resources}/models/{model}", plan.fetch_model(model)
+    if plan.config.data == "embedded":
+        yield f"{resources}/data/language", plan.generate_language_data()
+        yield f"{resources}/data/scenes", plan.generate_scenes()
 
 
 def _table_job(plan: Plan, paper: str, table: str) -> Job:
@@ -90,17 +108,42 @@ def find_stale(plan: Plan) -> list[str]:
     """
     stale = []
     for output, job in list_outputs(plan):
-        path = ROOT / output
-        record = (
-            path / "run.json"
-            if path.is_dir()
-            else path
-            if path.name == "run.json"
-            else path.with_suffix(".run.json")
-        )
+        record = record_of(output)
         if record.is_file() and _identity(record) != job.identity:
             stale.append(output)
     return sorted(set(stale))
+
+
+def find_edited(plan: Plan, hashes: Hashes) -> list[str]:
+    """Files of prepared data that are not what their step wrote: edited by hand, or damaged."""
+    edited = []
+    for output, job in list_outputs(plan):
+        folder, record = ROOT / output, record_of(output)
+        if job.rule.startswith("prepare_") and folder.is_dir() and record.is_file():
+            stated = _files(record)
+            found = hashes.files(folder)
+            edited += [
+                f"{output}/{name}"
+                for name in found.keys() | stated.keys()
+                if found.get(name) != stated.get(name)
+            ]
+    hashes.save()
+    return sorted(set(edited))
+
+
+def _files(record: Path) -> dict[str, str]:
+    """The hashes of an output folder's files, by its record; a damaged record has none."""
+    try:
+        (output,) = json.loads(record.read_text())["outputs"].values()
+    except (ValueError, KeyError):
+        return {}
+    return dict(output["files"])
+
+
+def record_of(output: str) -> Path:
+    """Where the record of an output lies; of the scores of a system the record itself is the output."""
+    path = ROOT / output
+    return path if path.name == "run.json" else record_path(path)
 
 
 def _identity(record: Path) -> str | None:

@@ -201,6 +201,11 @@ class Plan(LanguageJobs, MultitaskJobs):
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)
 
+    def audit(self) -> Job:
+        """The audit of everything."""
+        config = self.config.model_dump(mode="json", exclude={"only"})
+        return self.job("audit_results", {"config": config, "source": self.source}, parents=(self.report(),))
+
 
 # What some figures are told beside scale, data and runs, and what they are drawn from other than the scores.
 _FACTS: dict[str, tuple[str, Callable[[Plan], Any]]] = {

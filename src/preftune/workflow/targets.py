@@ -180,4 +180,4 @@ class Targets:
         if only.paper:
             submissions = self.submissions() if only.paper == "dph" else []
             return [*self.tables(only.paper), *self.figures(only.paper), *submissions]
-        return [f"{self.results}/report.html", *self.report_inputs()]
+        return [f"{self.results}/audit.json", f"{self.results}/report.html", *self.report_inputs()]

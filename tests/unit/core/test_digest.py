@@ -8,7 +8,14 @@ import pytest
 
 from preftune.errors import PreftuneError
 from preftune.provenance import digest
-from preftune.provenance.digest import ROOT, SCHEME, code_digest, import_closure, module_digest
+from preftune.provenance.digest import (
+    ROOT,
+    SCHEME,
+    code_digest,
+    import_closure,
+    module_digest,
+    present_digest,
+)
 
 
 @pytest.fixture
@@ -54,6 +61,7 @@ def forget() -> None:
     """The digests are cached for one process; these tests change files under it."""
     for function in (
         code_digest,
+        present_digest,
         import_closure,
         module_digest,
         digest._facts,

@@ -8,7 +8,9 @@ import pytest
 from jsonschema import validate
 
 from preftune.errors import PreftuneError
+from preftune.provenance.records import Store
 from preftune.report.cells import describe_cell, view_claim
+from preftune.report.chains import Chains
 from preftune.tables.assemble import Setting, build_records
 from preftune.tables.cells import CellRecord, read_cells
 from preftune.tables.claims import judge_claims, read_claims
@@ -57,7 +59,7 @@ def test_rows_that_share_their_prompts_say_so(scores: Path) -> None:
     assert found["Ours (SFT)", "Avg"] == [{"name": "chat", "sha256": "ab" * 32}]
     assert found["GPT-1", "Avg"] == []
     schema = json.loads((CONFIG / "schemas" / "cell.schema.json").read_text())
-    validate([record.as_json() for record in records], schema)
+    validate([record.as_json() for record in records], schema["properties"]["records"])
     shown = {(record.row, record.column): dict(describe_cell(record)) for record in records}
     assert shown["Ours (SFT)", "Avg"]["prompts"] == f"chat ({'ab' * 32})"
     assert "prompts" not in shown["GPT-1", "Avg"]
@@ -91,13 +93,13 @@ def test_claims_state_the_prompts_of_what_they_compare(scores: Path) -> None:
     state(scores, "sft", *CHAT)
     state(scores, "dph-joint", *CHAT)
     records = judge_claims(claims, CELLS, ScoreStore([scores]))
-    validate(
-        [one.as_json() for one in records], json.loads((CONFIG / "schemas/claim.schema.json").read_text())
-    )
+    schema = json.loads((CONFIG / "schemas/claim.schema.json").read_text())
+    validate([one.as_json() for one in records], schema["properties"]["records"])
     found = {record.id: record for record in records}
     assert found["dph-above-sft"].templates == ({"name": "chat", "sha256": "ab" * 32},)
     assert found["dph-above-dpo-only"].templates == ()
-    assert dict(view_claim(found["dph-above-sft"]).record)["prompts"] == f"chat ({'ab' * 32})"
+    chains = Chains(Store(scores, "results"))
+    assert dict(view_claim(found["dph-above-sft"], chains).record)["prompts"] == f"chat ({'ab' * 32})"
     text = render_claims_markdown("dph", records, DEMO)
     assert text.splitlines()[-1].endswith("a lower perplexity is better. Prompts: chat (abababab).")
 

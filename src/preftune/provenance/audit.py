@@ -1,0 +1,207 @@
+"""The audit of a results folder: every hash, link, aggregate and printed digit, offline; the first broken link of each table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.provenance import integrity, origins, recompute
+from preftune.provenance.digest import present_digest
+from preftune.provenance.hashes import Hashes
+from preftune.provenance.record import describe_git, hash_settings, now, seal
+from preftune.provenance.records import Fault, Record, Store
+from preftune.workflow.plan import Plan
+
+SCHEMA = "preftune/audit/1"
+FAILING = ("missing", "broken", "stale")
+"""Grades that make an audit fail."""
+
+
+@dataclass(frozen=True)
+class TableAudit:
+    """One table: what it rests on, and what is wrong with that."""
+
+    table: str
+    steps: int
+    commits: tuple[str, ...]
+    hardware: tuple[str, ...]
+    wall_seconds: float
+    gpu_hours: float
+    watt_hours: float | None
+    waived: int
+    first_broken_link: Fault | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Faults in the order of the steps that they concern, the earliest first, and a summary of each table."""
+
+    results: str
+    faults: tuple[Fault, ...]
+    tables: tuple[TableAudit, ...]
+    files: int
+
+    @property
+    def failed(self) -> list[Fault]:
+        """Faults that make the audit fail."""
+        return [fault for fault in self.faults if fault.grade in FAILING]
+
+    @property
+    def publishable(self) -> bool:
+        """Made from committed code, whole, and without a fault."""
+        return not self.failed and not any("uncommitted changes" in fault.says for fault in self.faults)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record of the audit, with its own hash (JSON Schema: config/schemas/audit.schema.json)."""
+        return seal(
+            {
+                "schema": SCHEMA,
+                "results": self.results,
+                "time": now(),
+                "checkout": describe_git(),
+                "passed": not self.failed,
+                "publishable": self.publishable,
+                "files": self.files,
+                "faults": [asdict(fault) for fault in self.faults],
+                "tables": [asdict(table) for table in self.tables],
+            }
+        )
+
+
+def audit_results(
+    folder: Path,
+    plan: Plan | None = None,
+    deep: bool = False,
+    published: bool = False,
+    memory: Path | None = None,
+) -> Audit:
+    """Audit a results folder.
+
+    Args:
+        folder: a scale's results, or their published copy, wherever it lies.
+        plan: what the results should hold now; None: they are not compared with a config.
+        deep: read every byte again, whatever was read before.
+        published: weights and prepared rows are not part of the copy: they are listed as absent, never as verified.
+        memory: where hashes are remembered.
+
+    Raises:
+        PreftuneError: the folder is none, or cannot be read.
+    """
+    hashes = Hashes(deep, memory)
+    store = Store.open(folder)
+    faults = list(store.faults)
+    faults += integrity.check_outputs(store, hashes, published)
+    faults += integrity.check_links(store, hashes, published)
+    faults += origins.check_code(store)
+    faults += origins.check_environment(store)
+    faults += origins.check_uniformity(store)
+    faults += origins.check_attempts(store)
+    faults += origins.check_plan(store, plan) if plan else []
+    damaged = {fault.place for fault in faults if fault.grade in ("missing", "broken")}
+    faults += _check_tables(store, hashes, damaged)
+    hashes.save()
+    if published:
+        faults = [_as_published(fault) for fault in faults]
+    ordered = tuple(sort_faults(store, faults))
+    tables = tuple(_summarise(store, record, ordered) for record in recompute.tables(store))
+    return Audit(store.prefix, ordered, tables, len(store.makers))
+
+
+def _check_tables(store: Store, hashes: Hashes, damaged: set[str]) -> Iterable[Fault]:
+    """Recompute the tables whose scores are whole: of the others the damage is known already.
+
+    What a table is computed from and by decides it, so that one that passed is not computed again.
+    """
+    for record in recompute.tables(store):
+        inputs = [item["path"] for item in record.inputs()]
+        whole = all(store.locate(name).exists() for name in inputs)
+        if not whole or any(place.startswith(tuple(inputs)) for place in damaged):
+            continue
+        files = [
+            *inputs,
+            *(output["path"] for output in record.outputs() if store.locate(output["path"]).is_file()),
+        ]
+        contents = {name: hashes.tree(store.locate(name)) for name in files}
+        key = hash_settings(["table", store.prefix, record.facts["command"], contents, _code(record.rule)])
+        if not hashes.has_passed(key):
+            found = list(recompute.check_table(store, record))
+            yield from found
+            if not found:
+                hashes.remember_passed(key)
+
+
+def _code(rule: str) -> str:
+    try:
+        return present_digest(rule)
+    except PreftuneError:  # a rule of an older version, whose table cannot be computed again
+        return ""
+
+
+def _as_published(fault: Fault) -> Fault:
+    """A published copy is of its own day: that the code has moved on since is no fault of it."""
+    return Fault("note", fault.place, fault.says) if fault.grade == "stale" else fault
+
+
+def sort_faults(store: Store, faults: Sequence[Fault]) -> list[Fault]:
+    """The faults of early steps first, so that the first one is what the others follow from; each once."""
+    order = {
+        store.public(record.path): rank for rank, record in enumerate(store.upstream(list(store.makers)))
+    }
+
+    def rank(fault: Fault) -> tuple[int, int, str, str]:
+        maker = store.records.get(fault.place) or store.maker(fault.place)
+        place = order.get(store.public(maker.path), len(order)) if maker else -1
+        return (
+            FAILING.index(fault.grade) if fault.grade in FAILING else len(FAILING),
+            place,
+            fault.place,
+            fault.says,
+        )
+
+    unique = {(fault.grade, fault.place, fault.says): fault for fault in faults}.values()
+    hard = [fault for fault in unique if fault.grade in ("missing", "broken")]
+    soft = [fault for fault in unique if fault.grade not in ("missing", "broken")]
+    return sorted(hard, key=lambda fault: rank(fault)[1:]) + sorted(soft, key=rank)
+
+
+def first_broken_link(store: Store, record: Record, faults: Sequence[Fault]) -> Fault | None:
+    """The first failing fault among all that a table rests on."""
+    made = [output["path"] for output in record.outputs()]
+    chain = {id(one) for one in store.upstream(made)} | {id(record)}
+    records = {store.public(one.path) for one in store.records.values() if id(one) in chain}
+    for fault in faults:
+        maker = store.records.get(fault.place) or store.maker(fault.place)
+        if fault.grade in FAILING and ((maker and id(maker) in chain) or fault.place in records):
+            return fault
+    return None
+
+
+def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAudit:
+    made = [output["path"] for output in record.outputs()]
+    chain = store.upstream(made)
+    names = {output["path"] for one in chain for output in one.outputs()}
+    energies = [one.facts["energy"]["watt_hours"] for one in chain]
+    known = [value for value in energies if value is not None]
+    return TableAudit(
+        table=next(name for name in made if name.endswith(".csv")).removesuffix(".csv"),
+        steps=len(chain),
+        commits=tuple(sorted({str(one.facts["code"]["commit"]) for one in chain})),
+        hardware=tuple(sorted({_machine(one) for one in chain})),
+        wall_seconds=round(sum(one.facts["time"]["wall_seconds"] for one in chain), 1),
+        gpu_hours=round(sum(gpu_hours(one) for one in chain), 3),
+        watt_hours=round(sum(known), 3) if known else None,
+        waived=sum(fault.grade == "waived" and fault.place in names for fault in faults),
+        first_broken_link=first_broken_link(store, record, faults),
+    )
+
+
+def _machine(record: Record) -> str:
+    hardware = record.facts["hardware"]
+    return str((hardware["gpu"] or {}).get("name") or hardware["cpu"])
+
+
+def gpu_hours(record: Record) -> float:
+    """Hours times cards of one step; 0 without a card."""
+    gpu = record.facts["hardware"]["gpu"]
+    return float(record.facts["time"]["wall_seconds"] * gpu["count"] / 3600) if gpu else 0.0

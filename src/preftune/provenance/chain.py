@@ -1,0 +1,163 @@
+"""The chain behind one cell: from its printed digits over scores, checkpoints and data to what was fetched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.files import read_json
+from preftune.progress import format_seconds
+from preftune.provenance.digest import ROOT
+from preftune.provenance.records import PAPERS, Record, Store
+from preftune.settings.base import flatten
+from preftune.workflow.config import did_you_mean
+from preftune.workflow.registry import read_yaml
+
+
+@dataclass(frozen=True)
+class Link:
+    """One step of a chain, as (name, text) pairs in reading order, and the steps whose outputs it read."""
+
+    output: str
+    rule: str
+    facts: list[tuple[str, str]]
+    parents: list[str]
+
+
+def find_cell(store: Store, table: str, row: str, column: str) -> tuple[str, dict[str, Any]]:
+    """The file of cell records that has this cell, and its record.
+
+    Raises:
+        PreftuneError: no such table, row or column, with the nearest names.
+    """
+    paths = [
+        path for paper in PAPERS for path in sorted((store.folder / paper / "tables").glob("*.audit.json"))
+    ]
+    names = {
+        path.name.removesuffix(".audit.json"): path for path in paths if not path.name.startswith("claims.")
+    }
+    if table not in names:
+        raise PreftuneError(f"{store.folder} has no table {table}{did_you_mean(table, sorted(names))}")
+    cells = read_cells(names[table])
+    rows = list(dict.fromkeys(cell["row"] for cell in cells))
+    if _match(row, rows) is None:
+        raise PreftuneError(f"table {table} has no row {row}{did_you_mean(row, rows)}")
+    own = {cell["column"]: cell for cell in cells if cell["row"] == _match(row, rows)}
+    if _match(column, list(own)) is None:
+        raise PreftuneError(
+            f"row {row} of table {table} has no column {column}{did_you_mean(column, list(own))}"
+        )
+    return store.public(names[table]), own[str(_match(column, list(own)))]
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """The cell (or claim) records of a table."""
+    records = read_json(path)
+    return records["records"] if isinstance(records, dict) else records
+
+
+def _match(name: str, names: Sequence[str]) -> str | None:
+    """The name itself, else the only one that differs from it in upper and lower case alone."""
+    if name in names:
+        return name
+    alike = [one for one in names if one.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def chain_of(store: Store, files: Sequence[str]) -> list[Link]:
+    """Every step that these score files rest on, the latest first; of an evaluation's data sets only the task's own."""
+    order: list[Link] = []
+    seen: set[str] = set()
+
+    def visit(name: str) -> None:
+        record = store.maker(name)
+        if record is None or store.public(record.path) in seen:
+            return
+        seen.add(store.public(record.path))
+        parents = _parents(store, record, name)
+        for parent in parents:
+            visit(parent)
+        order.append(
+            Link(
+                _made(record),
+                record.rule,
+                describe_step(store, record),
+                [p for p in parents if store.maker(p)],
+            )
+        )
+
+    for file in files:
+        visit(file)
+    return order[::-1]
+
+
+def _made(record: Record) -> str:
+    return str(next(iter(record.outputs()))["path"])
+
+
+def _parents(store: Store, record: Record, name: str) -> list[str]:
+    """What a step read, without the data sets of other tasks than the file's."""
+    dataset = _dataset_of(Path(name).stem)
+    parents = []
+    for group, items in record.facts["inputs"].items():
+        for item in items:
+            other = group == "datasets" and dataset and Path(item["path"]).name != dataset
+            if not other:
+                parents += store.parts(item["path"]) or [item["path"]]
+    return parents
+
+
+def _dataset_of(task: str) -> str:
+    return str(read_yaml(ROOT / "config/tasks.yaml").get(task, {}).get("dataset", ""))
+
+
+def describe_step(store: Store, record: Record) -> list[tuple[str, str]]:
+    """What a reader asks of one step: when, on what, with which code, settings, seed and inputs; what it cost."""
+    facts = record.facts
+    code, environment, time, hardware = (facts[key] for key in ("code", "environment", "time", "hardware"))
+    pairs = [
+        ("content", "\n".join(f"{output['path']}: sha256 {output['sha256']}" for output in record.outputs())),
+        ("source", _source(record)),
+        ("settings", _settings(facts["settings"])),
+        ("seed", str(facts["seed"])),
+        ("code", f"commit {code['commit']}{' with uncommitted changes' if code['dirty'] else ''}, {code['digest']}, "
+                 f"{len(code['files'])} files"),
+        ("environment", f"requirements.txt {str(environment['lock_sha256'])[:12]}, Python {environment['python']}, "
+                        f"{_packages(environment['packages'])}"),
+        ("hardware", f"{(hardware['gpu'] or {}).get('name') or hardware['cpu']}, {facts['threads']} threads"),
+        ("time", f"{time['start']}, {format_seconds(time['wall_seconds'])}"),
+        ("energy", _energy(facts["energy"])),
+        ("attempts", f"{len(facts['failed_attempts'])} failed before" if facts["failed_attempts"] else ""),
+        ("warnings", "\n".join(facts["warnings"])),
+        ("record", f"{store.public(record.path)}"),
+    ]  # fmt: skip
+    return [(name, text) for name, text in pairs if text]
+
+
+def _packages(packages: dict[str, str]) -> str:
+    return ", ".join(
+        f"{name} {packages[name]}" for name in ("torch", "transformers", "peft") if name in packages
+    )
+
+
+def _energy(energy: dict[str, Any]) -> str:
+    known = energy["watt_hours"]
+    return f"{known} Wh ({energy['method']})" if known is not None else f"not measured ({energy['method']})"
+
+
+def _settings(settings: dict[str, Any] | None) -> str:
+    return ", ".join(f"{key} {value}" for key, value in flatten(settings or {}).items() if value is not None)
+
+
+def _source(record: Record) -> str:
+    """Where a fetched model or data set comes from, and its licence."""
+    settings = record.facts["settings"] or {}
+    if not record.rule.startswith("fetch_"):
+        return ""
+    name = str(settings.get("name", ""))
+    registry = read_yaml(ROOT / f"config/{'models' if record.rule == 'fetch_model' else 'datasets'}.yaml")
+    licence = registry.get(name, {}).get("licence", "unknown")
+    keys = ("repo", "revision", "package", "version", "url", "path")
+    origin = ", ".join(f"{key} {settings[key]}" for key in keys if settings.get(key))
+    return f"{settings.get('kind', '')}: {origin}; licence {licence}"

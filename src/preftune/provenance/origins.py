@@ -1,0 +1,162 @@
+"""What results were made with, against what is here now: code, environment, settings, data, seeds; and what failed."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from preftune.errors import PreftuneError
+from preftune.files import read_json, sha256_file
+from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_digest
+from preftune.provenance.record import fingerprint
+from preftune.provenance.records import Fault, Record, Store
+from preftune.provenance.waivers import canonical_digest, read_waivers
+from preftune.workflow.outputs import list_outputs
+from preftune.workflow.plan import Plan
+
+
+def unique(records: Iterable[Record]) -> list[Record]:
+    """Each record once, whatever the number of its outputs."""
+    return list({id(record): record for record in records}.values())
+
+
+def check_code(store: Store) -> Iterator[Fault]:
+    """The digest of each record's code against the present one, and its files against the commit that it names."""
+    waivers = read_waivers(WAIVERS)
+    for record in unique(store.makers.values()):
+        made, digest = next(iter(record.outputs()))["path"], record.facts["code"]["digest"]
+        try:
+            present, canonical = present_digest(record.rule), code_digest(record.rule)
+        except PreftuneError:
+            says = f"{made} was made by the rule {record.rule}, which is no more."
+            yield Fault("stale", made, says, store.remake(made))
+            continue
+        if digest != present:
+            waived = canonical_digest(record.rule, digest, waivers) == canonical
+            says = (
+                f"{made} was made by other code of {record.rule} than now"
+                f"{', which a waiver of config/code_equivalence.tsv declares equal' if waived else ''}."
+            )
+            yield Fault("waived" if waived else "stale", made, says, "" if waived else store.remake(made))
+        yield from _check_commit(made, record)
+        yield from _check_fingerprint(store, made, record)
+
+
+def _check_commit(made: str, record: Record) -> Iterator[Fault]:
+    code = record.facts["code"]
+    if code["dirty"] or code["commit"] is None:
+        yield Fault("note", made, f"{made} was made from a checkout with uncommitted changes.")
+        return
+    blobs = _blobs(code["commit"])
+    if blobs is None:
+        yield Fault(
+            "note", made, f"{made} was made from commit {code['commit'][:12]}, which this checkout lacks."
+        )
+        return
+    for file, blob in code["files"].items():
+        if blobs.get(file) != blob:
+            says = f"{made} says that {file} was blob {blob[:12]} at commit {code['commit'][:12]}, where it is not."
+            yield Fault("broken", made, says, "make it again from a clean checkout")
+            return
+
+
+@cache
+def _blobs(commit: str) -> dict[str, str] | None:
+    """Git's blob of every file at a commit, or None where git or the commit is missing."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-tree", "-r", commit], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    if done.returncode:
+        return None
+    lines = (line.split("\t", 1) for line in done.stdout.splitlines())
+    return {name: facts.split()[2] for facts, name in lines}
+
+
+def _check_fingerprint(store: Store, made: str, record: Record) -> Iterator[Fault]:
+    facts = record.facts
+    digest = canonical_digest(record.rule, facts["code"]["digest"], read_waivers(WAIVERS))
+    if "fingerprint" in facts:
+        again = fingerprint(record.rule, digest, facts["settings"], facts["seed"], facts["inputs"])
+        if facts["fingerprint"] != again:
+            says = f"{made} carries the fingerprint {facts['fingerprint']}, its record gives {again}."
+            yield Fault("broken", made, says, store.remake(made))
+
+
+def check_environment(store: Store) -> Iterator[Fault]:
+    """The locked packages of each record against those of this checkout, and packages that differ within the results."""
+    lock = sha256_file(ROOT / "requirements.txt")
+    others = [
+        record
+        for record in unique(store.makers.values())
+        if record.facts["environment"]["lock_sha256"] != lock
+    ]
+    if others:
+        made = next(iter(others[0].outputs()))["path"]
+        says = (
+            f"{len(others)} results, {made} first, were made with another requirements.txt than is here now."
+        )
+        yield Fault("stale", made, says, store.remake(made))
+
+
+def check_uniformity(store: Store) -> Iterator[Fault]:
+    """Versions, devices, commits and templates that differ between the scores of one table."""
+    for record in unique(record for record in store.makers.values() if record.rule.startswith("tabulate_")):
+        made = next(iter(record.outputs()))["path"]
+        scores = [one for one in store.upstream([made]) if one.rule.startswith("evaluate_")]
+        for what, values in (
+            (
+                "package versions",
+                {str(sorted(one.facts["environment"]["packages"].items())) for one in scores},
+            ),
+            ("devices", {str((one.facts["hardware"]["gpu"] or {}).get("name", "CPU")) for one in scores}),
+            (
+                "number types",
+                {str(one.facts["facts"].get("dtype", "")).removeprefix("torch.") for one in scores} - {""},
+            ),
+        ):
+            if len(values) > 1:
+                yield Fault(
+                    "note", made, f"the scores of {made} were made with {len(values)} kinds of {what}."
+                )
+
+
+def check_attempts(store: Store) -> Iterator[Fault]:
+    """Attempts that failed: before a success, and of outputs that never came to be."""
+    counts = Counter(
+        {
+            next(iter(record.outputs()))["path"]: len(record.facts["failed_attempts"])
+            for record in unique(store.makers.values())
+        }
+    )
+    for made, count in counts.items():
+        if count:
+            yield Fault(
+                "note", made, f"{made} was made at attempt {count + 1}: {count} failed or were stopped."
+            )
+    for path in sorted(store.folder.rglob(".*.attempts.json")):
+        if path.name == ".audit.json.attempts.json":  # an audit that failed is what this one looks into
+            continue
+        output = store.public(path.with_name(path.name.removeprefix(".").removesuffix(".attempts.json")))
+        last = (read_json(path) or [{"error": "unknown"}])[-1]["error"]
+        yield Fault(
+            "missing",
+            output,
+            f"{output} was tried and never made; the last attempt: {last}",
+            store.remake(output),
+        )
+
+
+def check_plan(store: Store, plan: Plan) -> Iterator[Fault]:
+    """Every output that the plan asks for: there, and of the identity that the plan gives it."""
+    for name, job in list_outputs(plan):
+        record = store.maker(name)
+        if record is None:
+            yield Fault(
+                "missing", name, f"{name} was not made.", f"python -m preftune results --cores 2 -- {name}"
+            )
+        elif record.facts["identity"] != job.identity:
+            says = f"{name} was made with other code, settings or data than {plan.source} asks for now; why: `make why-rerun`."
+            yield Fault("stale", name, says, store.remake(name))

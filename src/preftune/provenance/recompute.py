@@ -1,0 +1,104 @@
+"""Tables computed once more from the score files that their records name, and compared with what is printed."""
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from preftune.provenance.digest import ROOT, SCRIPTS
+from preftune.provenance.records import Fault, Record, Store
+
+LEFT_OUT = ("--log", "--identity")
+
+
+def check_tables(store: Store) -> Iterator[Fault]:
+    """Every table whose scores are all there: its cells, its digits in Markdown, LaTeX and CSV."""
+    for record in tables(store):
+        yield from check_table(store, record)
+
+
+def tables(store: Store) -> list[Record]:
+    """One record a table, in the order of their names."""
+    found = {id(record): record for record in store.makers.values() if record.rule.startswith("tabulate_")}
+    return sorted(found.values(), key=lambda record: store.public(record.path))
+
+
+def check_table(store: Store, record: Record) -> Iterator[Fault]:
+    """Compare each file of one table with what its command line writes today."""
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = {output["path"]: Path(scratch, Path(output["path"]).name) for output in record.outputs()}
+        problem = run_again(record.rule, relocate(store, record, outputs))
+        for name, again in outputs.items():
+            if problem or not again.is_file():
+                says = f"{name} cannot be computed again: {problem or 'nothing was written'}."
+                yield Fault("broken", name, says, store.remake(name))
+                return
+            path = store.locate(name)
+            if path.is_file():
+                yield from _compare(store, name, path.read_text(), _renamed(store, again.read_text()))
+
+
+def relocate(store: Store, record: Record, outputs: dict[str, Path]) -> list[str]:
+    """The words of the step's command line with its results where they lie now and its outputs elsewhere."""
+    words = iter(record.facts["command"][2:])
+    kept: list[str] = []
+    for word in words:
+        if word in LEFT_OUT:
+            next(words, None)
+        elif word in outputs:
+            kept.append(str(outputs[word]))
+        elif word.startswith(f"{store.prefix}/"):
+            path = store.locate(word)
+            kept.append(path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path))
+        else:
+            kept.append(word)
+    return kept
+
+
+def run_again(rule: str, words: list[str]) -> str:
+    """Call a step's script in this process, silently; the sentence that it fails with, or nothing."""
+    heard = io.StringIO()
+    before = os.getcwd()
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        os.chdir(ROOT)
+        with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
+            importlib.import_module(rule).main(words)
+    except SystemExit:
+        lines = [line for line in heard.getvalue().splitlines() if "error: " in line]
+        return lines[-1].partition("error: ")[2].rstrip(".") if lines else "its script failed"
+    finally:
+        os.chdir(before)
+        sys.path.remove(str(SCRIPTS))
+    return ""
+
+
+def _renamed(store: Store, text: str) -> str:
+    """The text with the results under the name that records give them."""
+    folder = store.folder
+    places = [str(folder), *([folder.relative_to(ROOT).as_posix()] if folder.is_relative_to(ROOT) else [])]
+    for place in places:
+        if place != store.prefix:
+            text = text.replace(f"{place}/", f"{store.prefix}/")
+    return text
+
+
+def _compare(store: Store, name: str, there: str, again: str) -> Iterator[Fault]:
+    if there != again:
+        lines = zip(there.splitlines(), again.splitlines(), strict=False)
+        number, (old, new) = next(
+            ((number, pair) for number, pair in enumerate(lines, start=1) if pair[0] != pair[1]),
+            (1, ("", "")),
+        )
+        says = f"{name}, line {number}, prints {_short(old, new)}; its scores give {_short(new, old)}."
+        yield Fault("broken", name, says, store.remake(name))
+
+
+def _short(text: str, other: str) -> str:
+    """The part of a line around the first character that differs."""
+    same = next((i for i, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), 0)
+    return repr(text[max(0, same - 20) : same + 20])

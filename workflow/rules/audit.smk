@@ -1,0 +1,27 @@
+# The last step: whether everything that was made is what its records say.
+
+
+rule audit_results:
+    input:
+        RESULTS + "/report.html",
+        TARGETS.report_inputs(),
+    output:
+        RESULTS + "/audit.json",
+    log:
+        "logs/audit_results.log",
+    benchmark:
+        RESULTS + "/timings/audit_results.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+    params:
+        code=code_digest("audit_results"),
+        options=options("audit"),
+        results=RESULTS,
+    message:
+        "audit every hash, link, aggregate and printed digit"
+    shell:
+        "python workflow/scripts/audit_results.py "
+        "--results {params.results} --output {output} {params.options} --log {log}"
