@@ -148,7 +148,8 @@ def _add_workflow_run(
     """The run of the whole workflow: from what no step made to what no step read; and the engine that led it."""
     read = {item["path"]: item for record in steps for item in record.inputs()}
     made = {output["path"] for record in steps for output in record.outputs()}
-    needed = {name for path in read for name in (path, *files.store.parts(path), *_above(path))}
+    inside = {folder for path in read for folder in (path, *_above(path))}
+    final = sorted(name for name in made if name not in inside and not read.keys() & set(_above(name)))
     times = [record.facts["time"] for record in steps]
     sources = [
         item for path, item in read.items() if files.store.maker(path) is None and not files.store.parts(path)
@@ -162,7 +163,7 @@ def _add_workflow_run(
         "startTime": min(time["start"] for time in times),
         "endTime": max(time["end"] for time in times),
         "object": [files.describe(item["path"], item) for item in sources],
-        "result": [files.describe(name) for name in sorted(made - needed)],
+        "result": [files.describe(name) for name in final],
     }  # fmt: skip
     run = add(crate, "#run", "CreateAction", **properties)
     version = max(

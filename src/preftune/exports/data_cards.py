@@ -6,7 +6,7 @@ from typing import Any
 
 from preftune.exports.columns import describe_columns
 from preftune.exports.sources import GENERATORS, UNKNOWN, Source, Sources
-from preftune.exports.values import file_hash, file_size, first_output, list_steps, media_type
+from preftune.exports.values import file_hash, file_size, first_output, flatten, list_steps, media_type
 from preftune.provenance.records import Record, Store
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -58,7 +58,9 @@ def _card_path(store: Store, record: Record) -> str:
 
 def _card(store: Store, sources: Sources, record: Record) -> dict[str, Any]:
     source, made = sources.prepared(record), first_output(record)
-    kind = "" if source is None or source.kind == "dataset" or record.rule in GENERATORS else f"-{source.kind}"
+    kind = (
+        "" if source is None or source.kind == "dataset" or record.rule in GENERATORS else f"-{source.kind}"
+    )
     card: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -76,7 +78,7 @@ def _card(store: Store, sources: Sources, record: Record) -> dict[str, Any]:
         card["url"] = source.url
     if records := describe_columns(store, _files(record)):
         card["recordSet"] = records
-        card["distribution"] += [one for one in _file_sets(records)]
+        card["distribution"] += list(_file_sets(records))
     return card
 
 
@@ -98,11 +100,16 @@ def _file(store: Store, name: str) -> dict[str, Any]:
         "@id": name,
         "name": name,
         "contentUrl": f"{'../' * up}{below}",
-        "encodingFormat": media_type(name),
+        "encodingFormat": _encoding(name),
         "sha256": file_hash(store, name),
     }
     size = file_size(store, name)
     return described if size is None else {**described, "contentSize": f"{size} B"}
+
+
+def _encoding(name: str) -> str:
+    """The media type, as readers of Croissant call it."""
+    return "application/x-parquet" if name.endswith(".parquet") else media_type(name)
 
 
 def _file_sets(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -113,7 +120,7 @@ def _file_sets(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 "@type": "cr:FileSet",
                 "@id": f"{one['@id']}-files",
                 "name": f"{one['@id']}-files",
-                "encodingFormat": media_type(shards[0]),
+                "encodingFormat": _encoding(shards[0]),
                 "includes": shards,
             }
 
@@ -134,7 +141,9 @@ def _description(store: Store, sources: Sources, record: Record) -> str:
         f"{first_output(record)}, written by rule {record.rule} of preftune at commit {code['commit']}, seed {facts['seed']}.",
         f"It rests on {'; '.join(data)}." if data else "Its record names no registered data set.",
         f"Rows: {json.dumps(rows, sort_keys=True)}." if rows else "",
-        f"Settings: {json.dumps(facts['settings'], sort_keys=True)}.",
+        f"Settings: {', '.join(f'{key} {value}' for key, value in flatten(facts['settings']))}."
+        if facts["settings"]
+        else "",
         f"Its record is {store.public(record.path)}.",
     ]
     return " ".join(part for part in said if part)

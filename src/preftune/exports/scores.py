@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from preftune.exports.sources import registry
 from preftune.exports.values import first_output, list_steps
 from preftune.files import read_json
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import PAPERS, Record, Store
 
 _METRICS = re.compile(r"^(perplexity|text_perplexity|bits_per_character|accuracy)$")
 
@@ -24,6 +25,17 @@ class Score:
     n: int | None
     system: str = ""
     dataset: str = ""
+
+
+def list_score_files(results: Path) -> list[Path]:
+    """Every file of scores that cards can show."""
+    folders = [results / paper / part for paper in PAPERS for part in ("scores", "multitask")]
+    found = [
+        path for folder in folders for path in folder.rglob("*.json") if not path.name.endswith("run.json")
+    ]
+    return sorted(
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(results).parts)
+    )
 
 
 def evaluations(store: Store) -> dict[str, list[Record]]:

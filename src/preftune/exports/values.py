@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.provenance.privacy import find_private
 from preftune.provenance.record import hash_settings, public_argument
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import Record, Store, list_records
 
 EXPORTS = ("export_crate", "export_cards")
 """Steps that write views: a view does not show the steps that wrote views before."""
@@ -32,12 +32,19 @@ def flatten(settings: dict[str, Any] | None, above: str = "") -> Iterator[tuple[
         name = f"{above}{key}"
         if isinstance(value, dict) and value:
             yield from flatten(value, f"{name}.")
-        elif isinstance(value, str):
-            yield name, public_argument(value)
-        elif isinstance(value, bool | int | float):
-            yield name, value
+        elif isinstance(value, str | bool | int | float):
+            yield name, _public(value)
         else:
-            yield name, json.dumps(value, sort_keys=True)
+            yield name, json.dumps(_public(value), sort_keys=True)
+
+
+def _public(value: Any) -> Any:
+    """A value without absolute paths."""
+    if isinstance(value, list):
+        return [_public(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _public(item) for key, item in value.items()}
+    return public_argument(value) if isinstance(value, str) else value
 
 
 def list_steps(store: Store) -> list[Record]:
@@ -53,6 +60,16 @@ def list_steps(store: Store) -> list[Record]:
     if not steps:
         raise PreftuneError(f"{store.folder} has no record of a step: run `make results` first.")
     return list(steps.values())
+
+
+def list_inputs(results: Path) -> list[Path]:
+    """The record files of a results folder, without those of steps in progress and of exports before."""
+    own = {f"{name}.run.json" for name in ("ro-crate-metadata", "cards")}
+    return [
+        path
+        for path in list_records(results)
+        if path.name not in own and not any(part.startswith(".") for part in path.relative_to(results).parts)
+    ]
 
 
 def first_output(record: Record) -> str:
@@ -79,6 +96,11 @@ def file_size(store: Store, name: str) -> int | None:
             return int(output["bytes"])
     path = store.locate(name)
     return path.stat().st_size if path.is_file() else None
+
+
+def dump(content: dict[str, Any]) -> str:
+    """JSON as `preftune.files.write_json` writes it: equal contents give equal bytes."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def refuse_private(text: str, what: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from preftune.progress import format_seconds
 from preftune.provenance.chain import Link, chain_of
 from preftune.provenance.records import Record, Store
 
@@ -19,6 +19,26 @@ class StepView:
     output: str
     facts: list[tuple[str, str]]
     parents: list[int]
+
+
+@dataclass(frozen=True)
+class CostView:
+    """Time, memory and energy of one rule over all its steps."""
+
+    rule: str
+    steps: int
+    seconds: float
+    longest: float
+    memory_mb: float
+    watt_hours: float | None
+
+    @classmethod
+    def of(cls, rule: str, records: Sequence[dict[str, Any]]) -> "CostView":
+        """Sums, and the largest, over a rule's records; energy where any of them could read it."""
+        times = [record["time"]["wall_seconds"] for record in records]
+        memory = max(record["peak_memory_bytes"] for record in records) / 2**20
+        known = [watts for record in records if (watts := record["energy"]["watt_hours"]) is not None]
+        return cls(rule, len(records), sum(times), max(times), memory, sum(known) if known else None)
 
 
 @dataclass
@@ -36,7 +56,7 @@ class Chains:
 
     def of(self, files: Sequence[str]) -> list[StepView]:
         """The steps that score files rest on, the latest first."""
-        key = tuple(files)
+        key = tuple(self.store.public(Path(file)) if Path(file).is_absolute() else file for file in files)
         if key not in self._known:
             links = chain_of(self.store, key)
             for link in links:
@@ -62,15 +82,9 @@ class Chains:
         return str(record.facts.get("fingerprint", "")) if record else ""
 
     @cached_property
-    def costs(self) -> list[tuple[str, int, str, str]]:
-        """What each rule took: rule, steps, seconds, energy."""
+    def costs(self) -> list[CostView]:
+        """What each rule took."""
         rules: dict[str, list[Record]] = {}
         for record in {id(one): one for one in self.store.makers.values()}.values():
             rules.setdefault(record.rule, []).append(record)
-        return [(rule, len(own), *_sum(own)) for rule, own in sorted(rules.items())]
-
-
-def _sum(records: Sequence[Record]) -> tuple[str, str]:
-    known = [watts for one in records if (watts := one.facts["energy"]["watt_hours"]) is not None]
-    seconds = format_seconds(sum(one.facts["time"]["wall_seconds"] for one in records))
-    return seconds, f"{sum(known):.1f} Wh" if known else "not measured"
+        return [CostView.of(rule, [one.facts for one in own]) for rule, own in sorted(rules.items())]

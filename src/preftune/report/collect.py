@@ -1,8 +1,6 @@
 """Everything that the report shows, gathered from a results folder; what is not there is listed."""
 
 import base64
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,17 +43,6 @@ class PaperView:
     submissions: list[tuple[str, bool]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class TimingView:
-    """Time and memory of one rule over all its jobs."""
-
-    rule: str
-    jobs: int
-    seconds: float
-    longest: float
-    memory_mb: float
-
-
 def audit_path(results: Path, paper: str, table: str) -> Path:
     """Where a table's records lie."""
     return results / paper / "tables" / f"{table}.audit.json"
@@ -67,7 +54,6 @@ def list_report_files(results: Path) -> list[Path]:
     found += [figure_path(results, paper, name) for paper, names in FIGURES.items() for name in names]
     found += [
         *(results / "dph" / "second_opinion").glob("*/seed-*.json"),
-        *(results / "timings").rglob("*.tsv"),
         *list_submissions(results, "dph"),
     ]
     return sorted(path for path in found if path.is_file() and not path.name.endswith(".run.json"))
@@ -140,34 +126,3 @@ def read_submissions(results: Path, paper: str) -> list[tuple[str, bool]]:
         )
         for path in list_submissions(results, paper)
     ]
-
-
-def read_timings(results: Path) -> list[TimingView]:
-    """Time and memory per rule from `timings/<rule>/*.tsv` or `timings/<rule>.tsv`, longest first."""
-    folder = results / "timings"
-    rows: dict[str, list[dict[str, str]]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        with path.open(encoding="utf-8", newline="") as stream:
-            found = list(csv.DictReader(stream, delimiter="\t"))
-        if not found or "s" not in found[0]:
-            raise PreftuneError(
-                f"{path} is empty or no benchmark of Snakemake: delete it and run the rule again."
-            )
-        rows.setdefault(rule, []).extend(found)
-    views = [summarise_rule(rule, jobs) for rule, jobs in rows.items()]
-    return sorted(views, key=lambda view: (-view.seconds, view.rule))
-
-
-def summarise_rule(rule: str, jobs: Sequence[dict[str, str]]) -> TimingView:
-    """Jobs, total and longest time in seconds, and the highest memory of one rule; `-` counts as nothing."""
-    seconds = [_number(job["s"]) for job in jobs]
-    memory = max(_number(job.get("max_rss", "")) for job in jobs)
-    return TimingView(rule, len(jobs), sum(seconds), max(seconds), memory)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from preftune.errors import PreftuneError
 from preftune.figures.settings import ReportSettings
 from preftune.report.catalogue import PAPERS
-from preftune.report.chains import Chains
-from preftune.report.collect import PaperView, TimingView, read_paper, read_timings
+from preftune.report.chains import Chains, CostView
+from preftune.report.collect import PaperView, read_paper
 from preftune.report.graph import draw_graph
 from preftune.report.markdown import render_markdown
 from preftune.report.pictures import PictureView
@@ -38,7 +38,7 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def summarise(papers: Sequence[PaperView], timings: Sequence[TimingView]) -> list[str]:
+def summarise(papers: Sequence[PaperView], costs: Sequence[CostView]) -> list[str]:
     """The sentences at the top: verdicts of the claims, cells that were run, and the time that it took."""
     verdicts = Counter(claim.verdict for paper in papers for claim in paper.claims)
     cells = [
@@ -52,10 +52,10 @@ def summarise(papers: Sequence[PaperView], timings: Sequence[TimingView]) -> lis
     if ours:
         run = sum(cell.run for cell in ours)
         lines.append(f"{run} of {len(ours)} cells that this project can fill were run at this scale.")
-    if timings:
-        total = sum(timing.seconds for timing in timings)
-        jobs = sum(timing.jobs for timing in timings)
-        lines.append(f"{jobs} jobs took {format_duration(total)} of machine time, one after the other.")
+    if costs:
+        total = sum(cost.seconds for cost in costs)
+        steps = sum(cost.steps for cost in costs)
+        lines.append(f"{steps} steps took {format_duration(total)} of machine time, one after the other.")
     return lines
 
 
@@ -69,7 +69,7 @@ def render_report(
     """HTML of the report.
 
     Args:
-        results: folder with `<paper>/tables`, `<paper>/figures`, `timings`.
+        results: folder with `<paper>/tables`, `<paper>/figures` and the records of all steps.
         settings: scale and data, printed in the title.
         template: Jinja2 template of the page.
         pictures: images of the gallery; none leaves the drawn gallery alone.
@@ -80,18 +80,16 @@ def render_report(
     papers = [read_paper(Path(results), paper, setting, chains) for paper in PAPERS]
     if not any(paper.claims or paper.tables or paper.figures for paper in papers):
         raise PreftuneError(f"{results} holds no table and no figure: run `make results` first.")
-    timings = read_timings(Path(results))
     text = deviations.read_text(encoding="utf-8") if deviations is not None else ""
     return load_template(template).render(
         settings=settings,
         incomparable=setting.incomparable,
-        summary=summarise(papers, timings),
+        summary=summarise(papers, chains.costs),
         papers=papers,
         pictures=pictures,
         steps=chains.steps.values(),
         costs=chains.costs,
         graph=Markup(draw_graph(chains.store)),
-        timings=timings,
-        total=sum(timing.seconds for timing in timings),
+        total=sum(cost.seconds for cost in chains.costs),
         deviations=Markup(render_markdown(text)),
     )

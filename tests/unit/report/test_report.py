@@ -1,6 +1,7 @@
 """The HTML report: one file, nothing from outside, every table and figure, the record behind each cell."""
 
 import base64
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from preftune.tables.records import Records
 from preftune.tables.scores import ScoreStore
 from preftune.tables.settings import AlignmentTableSettings
 from preftune.tables.sources import Sources
+from tests.records import write_step
 from tests.unit.figures import synthetic
 
 ROOT = Path(__file__).parents[3]
@@ -125,9 +127,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for figure in figures:
             if figure != "rank_sweep":
                 (folder / paper / "figures" / f"{figure}.png").write_bytes(PIXEL)
-    (folder / "timings" / "train_sft").mkdir(parents=True)
-    (folder / "timings" / "train_sft" / "sft.tsv").write_text("s\tmax_rss\n3725.0\t2304.1\n")
-    (folder / "timings" / "plot_encoders.tsv").write_text("s\tmax_rss\n2.5\t-\n")
+    model = folder / "dph/models/sft/seed-0"
+    model.mkdir(parents=True)
+    (model / "weights").write_text("w")
+    time = {"start": "2026-01-01T00:00:00+00:00", "end": "", "wall_seconds": 3725.0, "cpu_seconds": 1.0}
+    write_step(folder, "train_sft", "dph/models/sft/seed-0", time=time, peak_memory_bytes=2304 * 2**20)
+    write_step(folder, "evaluate_tasks", "dph/scores/sft/seed-0", ("dph/models/sft/seed-0",))
     submission = folder / "dph" / "submission" / "sft" / "seed-0"
     submission.mkdir(parents=True)
     for score, whole in (("log", True), ("reward", False)):
@@ -192,7 +197,17 @@ def test_cell_shows_value_interval_paper_and_record(html: str) -> None:
 def test_times_are_summed_by_rule(html: str) -> None:
     text = Page(html).text
     assert "1 h 02 min" in text and "train_sft" in text and "2304 MB" in text
-    assert "2 jobs took" in text
+    assert "2 steps took" in text
+
+
+def test_a_cell_opens_the_steps_that_it_rests_on(html: str) -> None:
+    start = html.index('<table class="grid" id="table-dph-glue"')
+    table = html[start : html.index("</table>", start)]
+    assert re.search(r'rests on 2 steps.*?#step-1">evaluate_tasks.*?#step-2">train_sft', table, re.S)
+    steps = html[html.index('<section id="steps">') :]
+    assert 'id="step-2"' in steps and 'made from <a href="#step-2">' in steps
+    assert "results/dph/models/sft/seed-0: sha256" in steps
+    assert "<svg" in html and "evaluate_tasks (1)</text>" in html
 
 
 def test_files_for_the_glue_server_are_listed(html: str) -> None:
@@ -231,7 +246,6 @@ def test_empty_results_are_an_error(tmp_path: Path) -> None:
         ("dph/tables/glue.audit.json", b'[{"table": "glue"}]'),
         ("dph/tables/claims.audit.json", b"{"),
         ("dph/figures/task_scores.png", b""),
-        ("timings/train_sft.tsv", b""),
     ],
 )
 def test_damaged_file_is_named(tmp_path: Path, file: str, content: bytes) -> None:
