@@ -47,10 +47,15 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=...)
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT)
 
-test: $(VENV)/.installed-dev  ## the test suite
+$(VENV)/validators/.installed: requirements-validators.txt | $(VENV)/.python
+	@$(PYTHON) -m venv $(VENV)/validators
+	@$(VENV)/validators/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r requirements-validators.txt 2>&1 | { grep -v WARNING || true; }
+	@touch $@
+
+test: $(VENV)/.installed-dev $(VENV)/validators/.installed  ## the test suite
 	@python -m pytest -m "not slow"
 
-test-full: $(VENV)/.installed-dev  ## the test suite with its slow parts
+test-full: $(VENV)/.installed-dev $(VENV)/validators/.installed  ## the test suite with its slow parts
 	@python -m pytest
 
 bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores, features or adapters)

@@ -26,6 +26,7 @@ include: "workflow/rules/captioning_tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/preference_figures.smk"
 include: "workflow/rules/captioning_figures.smk"
+include: "workflow/rules/exports.smk"
 include: "workflow/rules/audit.smk"
 
 

@@ -54,5 +54,9 @@ def _input(root: Path, name: str, prefix: str) -> dict[str, Any]:
 
 
 def _output(path: Path, name: str) -> dict[str, Any]:
-    files = {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)} if path.is_dir() else {}
+    files = (
+        {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)}
+        if path.is_dir()
+        else {}
+    )
     return {"path": name, "sha256": sha256_tree(path), "bytes": 1, "files": files}

@@ -1,6 +1,7 @@
 """Commands for people: `python -m preftune <command> --help`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -141,9 +142,12 @@ def main(words: list[str]) -> int:
 
             for path in write_locks(ROOT):
                 print(path.relative_to(ROOT))
+        sys.stdout.flush()
     except PreftuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -162,7 +162,7 @@ def test_a_new_run_is_the_only_training(checkout: Path) -> None:
 
 
 def test_prepared_data_edited_by_hand_are_an_error_by_name(checkout: Path) -> None:
-    path = next((checkout / RESULTS / "dph/data/sft-mix").glob("*.jsonl*"))
+    path = next((checkout / RESULTS / "dph/data/sft-mix").glob("*.arrow"))
     before = path.read_bytes()
     try:
         path.write_bytes(before + b" ")

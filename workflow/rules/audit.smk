@@ -3,8 +3,7 @@
 
 rule audit_results:
     input:
-        RESULTS + "/report.html",
-        TARGETS.report_inputs(),
+        TARGETS.audited(),
     output:
         RESULTS + "/audit.json",
     log:

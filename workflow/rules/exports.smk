@@ -30,6 +30,7 @@ rule export_crate:
 
 rule export_cards:
     input:
+        RESULTS + "/report.html",
         TARGETS.report_inputs(),
     output:
         directory(RESULTS + "/cards"),

@@ -11,9 +11,9 @@ from preftune.command_line import step_parser
 from preftune.exports.data_cards import write_data_cards
 from preftune.exports.model_cards import write_model_cards
 from preftune.exports.scores import list_score_files
-from preftune.exports.values import dump, list_inputs, refuse_private
+from preftune.exports.values import dump, refuse_private
 from preftune.files import atomic_write_text
-from preftune.provenance.records import Store
+from preftune.provenance.records import Store, list_records
 from preftune.step import Step
 
 REGISTRIES = [_repo.ROOT / "config" / f"{name}.yaml" for name in ("datasets", "models", "tasks")]
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     step = Step.start(parser, argv, rule="export_cards", inputs=("files",))
     arguments = step.arguments
     # The results folder holds every model: only what the cards show is hashed as an input.
-    arguments.files = [*list_inputs(arguments.results), *list_score_files(arguments.results), *REGISTRIES]
+    arguments.files = [*list_records(arguments.results), *list_score_files(arguments.results), *REGISTRIES]
     with step:
         store = Store.open(arguments.results.resolve())
         for fault in store.faults:

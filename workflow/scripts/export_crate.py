@@ -10,9 +10,9 @@ import _repo  # noqa: F401
 from preftune.command_line import step_parser
 from preftune.errors import PreftuneError
 from preftune.exports.crate import CODE, build_crate, copy_workflow, workflow_files
-from preftune.exports.values import dump, list_inputs, refuse_private
+from preftune.exports.values import dump, refuse_private
 from preftune.files import atomic_write_text
-from preftune.provenance.records import Store
+from preftune.provenance.records import Store, list_records
 from preftune.step import Step
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     step = Step.start(parser, argv, rule="export_crate", inputs=("files",), outputs=("output", "code"))
     arguments = step.arguments
     # The results folder holds every model: only the records and the workflow are hashed as inputs.
-    arguments.files = [*list_inputs(arguments.results), *workflow_files()]
+    arguments.files = [*list_records(arguments.results), *workflow_files()]
     with step:
         check_places(arguments.results, arguments.output, arguments.code)
         store = Store.open(arguments.results.resolve())

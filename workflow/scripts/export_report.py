@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = step.arguments
     # The results folder holds every model: only what the page shows is hashed as an input.
     documents = [TEMPLATE, DEVIATIONS] if DEVIATIONS.is_file() else [TEMPLATE]
-    records = [path for path in list_records(arguments.results) if path.parent != arguments.results]
+    records = list_records(arguments.results)
     arguments.files = [*list_report_files(arguments.results), *records, *documents]
     with step:
         settings = step.settings(ReportSettings)

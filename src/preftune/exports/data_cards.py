@@ -144,7 +144,7 @@ def _description(store: Store, sources: Sources, record: Record) -> str:
         f"Settings: {', '.join(f'{key} {value}' for key, value in flatten(facts['settings']))}."
         if facts["settings"]
         else "",
-        f"Its record is {store.public(record.path)}.",
+        f"Its record is {record.name}.",
     ]
     return " ".join(part for part in said if part)
 

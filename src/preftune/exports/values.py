@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.provenance.privacy import find_private
 from preftune.provenance.record import hash_settings, public_argument
-from preftune.provenance.records import Record, Store, list_records
+from preftune.provenance.records import Record, Store
 
 EXPORTS = ("export_crate", "export_cards")
 """Steps that write views: a view does not show the steps that wrote views before."""
@@ -60,16 +60,6 @@ def list_steps(store: Store) -> list[Record]:
     if not steps:
         raise PreftuneError(f"{store.folder} has no record of a step: run `make results` first.")
     return list(steps.values())
-
-
-def list_inputs(results: Path) -> list[Path]:
-    """The record files of a results folder, without those of steps in progress and of exports before."""
-    own = {f"{name}.run.json" for name in ("ro-crate-metadata", "cards")}
-    return [
-        path
-        for path in list_records(results)
-        if path.name not in own and not any(part.startswith(".") for part in path.relative_to(results).parts)
-    ]
 
 
 def first_output(record: Record) -> str:

@@ -89,7 +89,7 @@ def audit_results(
         PreftuneError: the folder is none, or cannot be read.
     """
     hashes = Hashes(deep, memory)
-    store = Store.open(folder)
+    store = Store.open(folder, views=True)
     faults = list(store.faults)
     faults += integrity.check_outputs(store, hashes, published)
     faults += integrity.check_links(store, hashes, published)
@@ -145,13 +145,11 @@ def _as_published(fault: Fault) -> Fault:
 
 def sort_faults(store: Store, faults: Sequence[Fault]) -> list[Fault]:
     """The faults of early steps first, so that the first one is what the others follow from; each once."""
-    order = {
-        store.public(record.path): rank for rank, record in enumerate(store.upstream(list(store.makers)))
-    }
+    order = {record.name: rank for rank, record in enumerate(store.upstream(list(store.makers)))}
 
     def rank(fault: Fault) -> tuple[int, int, str, str]:
         maker = store.records.get(fault.place) or store.maker(fault.place)
-        place = order.get(store.public(maker.path), len(order)) if maker else -1
+        place = order.get(maker.name, len(order)) if maker else -1
         return (
             FAILING.index(fault.grade) if fault.grade in FAILING else len(FAILING),
             place,
@@ -169,7 +167,7 @@ def first_broken_link(store: Store, record: Record, faults: Sequence[Fault]) -> 
     """The first failing fault among all that a table rests on."""
     made = [output["path"] for output in record.outputs()]
     chain = {id(one) for one in store.upstream(made)} | {id(record)}
-    records = {store.public(one.path) for one in store.records.values() if id(one) in chain}
+    records = {one.name for one in store.records.values() if id(one) in chain}
     for fault in faults:
         maker = store.records.get(fault.place) or store.maker(fault.place)
         if fault.grade in FAILING and ((maker and id(maker) in chain) or fault.place in records):

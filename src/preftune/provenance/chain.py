@@ -72,9 +72,9 @@ def chain_of(store: Store, files: Sequence[str]) -> list[Link]:
 
     def visit(name: str) -> None:
         record = store.maker(name)
-        if record is None or store.public(record.path) in seen:
+        if record is None or record.name in seen:
             return
-        seen.add(store.public(record.path))
+        seen.add(record.name)
         parents = _parents(store, record, name)
         for parent in parents:
             visit(parent)
@@ -130,7 +130,7 @@ def describe_step(store: Store, record: Record) -> list[tuple[str, str]]:
         ("energy", _energy(facts["energy"])),
         ("attempts", f"{len(facts['failed_attempts'])} failed before" if facts["failed_attempts"] else ""),
         ("warnings", "\n".join(facts["warnings"])),
-        ("record", f"{store.public(record.path)}"),
+        ("record", f"{record.name}"),
     ]  # fmt: skip
     return [(name, text) for name, text in pairs if text]
 

@@ -105,7 +105,7 @@ def _check_link(
             )
             yield Fault("broken", made, says, store.remake(made))
         elif item["record_sha256"] != hashes.file(maker.path):
-            place = store.public(maker.path)
+            place = maker.name
             says = (
                 f"{place} is not the record that {made} was made with: it was edited, or its step ran again."
             )

@@ -9,7 +9,7 @@ from preftune.errors import PreftuneError
 from preftune.files import read_json, sha256_file
 from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_digest
 from preftune.provenance.record import fingerprint
-from preftune.provenance.records import Fault, Record, Store
+from preftune.provenance.records import Fault, Record, Store, record_names
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan
@@ -151,12 +151,20 @@ def check_attempts(store: Store) -> Iterator[Fault]:
 
 def check_plan(store: Store, plan: Plan) -> Iterator[Fault]:
     """Every output that the plan asks for: there, and of the identity that the plan gives it."""
+    unreadable = {fault.place for fault in store.faults}
     for name, job in list_outputs(plan):
-        record = store.maker(name)
-        if record is None:
-            yield Fault(
-                "missing", name, f"{name} was not made.", f"python -m preftune results --cores 2 -- {name}"
-            )
-        elif record.facts["identity"] != job.identity:
+        record, places = store.maker(name), record_names(name)
+        if record is not None and record.facts["identity"] != job.identity:
             says = f"{name} was made with other code, settings or data than {plan.source} asks for now; why: `make why-rerun`."
             yield Fault("stale", name, says, store.remake(name))
+        elif record is None and unreadable.isdisjoint(places):
+            path = store.locate(name)
+            place = places[0] if path.is_dir() else places[1] if path.exists() else name
+            says = (
+                f"{name} was not made"
+                if place == name
+                else f"{place} is gone: nothing tells how {name} was made"
+            )
+            yield Fault(
+                "missing", place, f"{says}.", f"python -m preftune results --cores 2 -- --force {name}"
+            )

@@ -24,7 +24,7 @@ def check_tables(store: Store) -> Iterator[Fault]:
 def tables(store: Store) -> list[Record]:
     """One record a table, in the order of their names."""
     found = {id(record): record for record in store.makers.values() if record.rule.startswith("tabulate_")}
-    return sorted(found.values(), key=lambda record: store.public(record.path))
+    return sorted(found.values(), key=lambda record: record.name)
 
 
 def check_table(store: Store, record: Record) -> Iterator[Fault]:

@@ -14,15 +14,18 @@ from preftune.provenance.digest import ROOT
 from preftune.provenance.record import SCHEMA, hash_settings, record_path, seal
 
 PAPERS = ("dph", "context_peft")
+VIEWS = ("report.run.json", "ro-crate-metadata.run.json", "code/run.json", "cards/run.json")
+"""Records of what is made from the records."""
 READABLE = (SCHEMA, "preftune/run/1")
 """The present version of records and the one before it, which had neither its own hash nor a fingerprint."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a step: where it lies and what it says."""
+    """One record of a step: where it lies, how records name that place, and what it says."""
 
     path: Path
+    name: str
     facts: dict[str, Any]
 
     @property
@@ -55,8 +58,9 @@ class Fault:
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    return dict(read_json(ROOT / "config/schemas/run.schema.json"))
+def _validator() -> jsonschema.Draft202012Validator:
+    """Made once: checking the schema itself takes longer than checking a record."""
+    return jsonschema.Draft202012Validator(read_json(ROOT / "config/schemas/run.schema.json"))
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -78,13 +82,12 @@ def read_record(path: Path) -> dict[str, Any]:
         raise PreftuneError(
             f"{path} is a record of version {version}, not of {' or '.join(READABLE)}: {remedy}."
         )
-    try:
-        jsonschema.validate(facts, _schema())
-    except jsonschema.ValidationError as error:
+    error = next(_validator().iter_errors(facts), None)
+    if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "(top)"
         raise PreftuneError(
             f"{path}: key {key}: {error.message}; delete it and make its output again, it was not written by a step."
-        ) from error
+        )
     if version == SCHEMA and seal(facts)["sha256"] != facts["sha256"]:
         raise PreftuneError(f"{path} was edited after it was written: make its output again.")
     if facts["settings_sha256"] != hash_settings(facts["settings"]):
@@ -111,11 +114,11 @@ class Store:
     faults: list[Fault] = field(default_factory=list)
 
     @classmethod
-    def open(cls, folder: Path) -> "Store":
-        """Read every record below a results folder and of the files in resources/ that they were made from."""
+    def open(cls, folder: Path, views: bool = False) -> "Store":
+        """Read the records of a results folder, with those of its `views`, and of the resources that they were made from."""
         if not folder.is_dir():
             raise PreftuneError(f"{folder} is no folder: run `make results` first, or name a results folder.")
-        paths = [path for path in list_records(folder) if not _in_progress(path, folder)]
+        paths = list_records(folder, views)
         found: dict[Path, dict[str, Any]] = {}
         faults: dict[Path, str] = {}
         for path in sorted(paths):
@@ -134,8 +137,9 @@ class Store:
         return store
 
     def _add(self, path: Path, facts: dict[str, Any]) -> None:
-        record, name = Record(path, facts), self.public(path)
-        own = [output["path"] for output in record.outputs() if name in _record_names(output["path"])]
+        name = self.public(path)
+        record = Record(path, name, facts)
+        own = [output["path"] for output in record.outputs() if name in record_names(output["path"])]
         if not own:
             says = f"{name} is the record of {next(iter(record.outputs()))['path']}: it was copied or moved here."
             self.faults.append(Fault("broken", name, says, self.remake(name)))
@@ -192,9 +196,9 @@ class Store:
 
         def visit(name: str) -> None:
             record = self.maker(name)
-            if record is None or self.public(record.path) in seen:
+            if record is None or record.name in seen:
                 return
-            seen.add(self.public(record.path))
+            seen.add(record.name)
             for item in record.inputs():
                 visit(item["path"])
                 for inside in self.parts(item["path"]):
@@ -238,14 +242,20 @@ def _nearest_record(path: Path) -> Path | None:
     return None
 
 
-def list_records(folder: Path) -> list[Path]:
-    """Every record of a results folder: those of its papers and of the report, not of other scales that lie below it."""
+def list_records(folder: Path, views: bool = False) -> list[Path]:
+    """Records of a results folder: those of its papers, not of other scales that lie below it.
+
+    views: also those of the report and of what is exported from the records; never the audit's, which is not its own witness.
+    """
     found = [
-        path for path in folder.glob("*run.json") if path.name != "audit.run.json"
-    ]  # an audit is not its own witness
-    for paper in PAPERS:
-        found += [*(folder / paper).rglob("run.json"), *(folder / paper).rglob("*.run.json")]
-    return sorted(found)
+        path
+        for paper in PAPERS
+        for name in ("run.json", "*.run.json")
+        for path in (folder / paper).rglob(name)
+    ]
+    if views:
+        found += [path for name in VIEWS if (path := folder / name).is_file()]
+    return sorted(path for path in found if not _in_progress(path, folder))
 
 
 def _in_progress(path: Path, folder: Path) -> bool:
@@ -253,8 +263,13 @@ def _in_progress(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _record_names(output: str) -> tuple[str, str]:
-    """Where the record of an output lies: in it where it is a folder, beside it where it is a file."""
+def record_names(output: str) -> tuple[str, str]:
+    """Where the record of an output lies: in it where it is a folder, beside it where it is a file.
+
+    The output of some rules is the record of a folder itself.
+    """
+    if output.endswith("/run.json"):
+        return output, output
     return f"{output}/run.json", f"{Path(output).with_suffix('').as_posix()}.run.json"
 
 
@@ -263,7 +278,7 @@ def _prefix(folder: Path, records: dict[Path, dict[str, Any]]) -> str:
     for path, facts in records.items():
         below = path.relative_to(folder).as_posix()
         for output in facts["outputs"].values() if "/" in below else ():
-            for name in _record_names(output["path"]):
+            for name in record_names(output["path"]):
                 if name.endswith(f"/{below}"):
                     return name.removesuffix(f"/{below}")
     return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name

@@ -77,6 +77,8 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
             yield f"{results}/{paper}/figures/{figure}.png", plan.plot(f"plot_{figure}", paper)
     yield f"{results}/context_peft/attention/maps.npz", plan.compute_attention()
     yield f"{results}/report.html", plan.report()
+    yield f"{results}/ro-crate-metadata.json", plan.export_crate()
+    yield f"{results}/cards", plan.export_cards()
 
 
 def _list_sources(plan: Plan) -> Iterator[tuple[str, Job]]:

@@ -204,7 +204,18 @@ class Plan(LanguageJobs, MultitaskJobs):
     def audit(self) -> Job:
         """The audit of everything."""
         config = self.config.model_dump(mode="json", exclude={"only"})
-        return self.job("audit_results", {"config": config, "source": self.source}, parents=(self.report(),))
+        parents = (self.report(), self.export_crate(), self.export_cards())
+        return self.job("audit_results", {"config": config, "source": self.source}, parents=parents)
+
+    def export_crate(self) -> Job:
+        """The results as an RO-Crate."""
+        files = ("Snakefile", "CITATION.cff", "LICENSE", "config/models.yaml", "config/datasets.yaml")
+        return self.job("export_crate", {}, parents=(self.report(),), files=files)
+
+    def export_cards(self) -> Job:
+        """The cards of models and data sets."""
+        files = ("config/models.yaml", "config/datasets.yaml", "config/tasks.yaml")
+        return self.job("export_cards", {}, parents=(self.report(),), files=files)
 
 
 # What some figures are told beside scale, data and runs, and what they are drawn from other than the scores.

@@ -161,6 +161,11 @@ class Targets:
         papers = [file for paper in TABLES for file in (*self.tables(paper), *self.figures(paper))]
         return papers + self.second_opinions() + self.submissions()
 
+    def audited(self) -> list[str]:
+        """Everything that is made before the audit."""
+        views = [f"{self.results}/{name}" for name in ("report.html", "ro-crate-metadata.json", "cards")]
+        return [*views, *self.report_inputs()]
+
     def selected(self) -> list[str]:
         """What was asked for: everything, or a part by paper, table or run."""
         only = self.plan.config.only
@@ -180,4 +185,4 @@ class Targets:
         if only.paper:
             submissions = self.submissions() if only.paper == "dph" else []
             return [*self.tables(only.paper), *self.figures(only.paper), *submissions]
-        return [f"{self.results}/audit.json", f"{self.results}/report.html", *self.report_inputs()]
+        return [f"{self.results}/audit.json", *self.audited()]

@@ -10,7 +10,7 @@ import pytest
 
 from preftune.provenance.digest import ROOT
 
-PYTHON = Path(os.environ.get("PREFTUNE_VALIDATORS", ROOT / "scratch/validators/bin/python"))
+PYTHON = Path(os.environ.get("PREFTUNE_VALIDATORS", ROOT / ".venv/validators/bin/python"))
 needs_validators = pytest.mark.skipif(
     not PYTHON.is_file(), reason="the validators are not installed: see requirements-validators.txt"
 )
