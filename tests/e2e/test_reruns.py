@@ -142,11 +142,7 @@ def test_a_colour_runs_figures_alone(checkout: Path) -> None:
 
 
 def test_a_published_number_runs_tables_and_figures_alone(checkout: Path) -> None:
-    path = checkout / "config/cells.tsv"
-    lines = path.read_text().splitlines(keepends=True)
-    number = next(index for index, line in enumerate(lines) if line.startswith("glue\t") and "\t64." in line)
-    lines[number] = lines[number].replace("\t64.", "\t65.", 1)
-    path.write_text("".join(lines))
+    edit(checkout, "config/cells.tsv", "\t56.1\t", "\t57.1\t")
     found = reruns(checkout)
     assert found["tabulate_scores"]
     assert all(rule.startswith(("tabulate_", "plot_", "export_", "audit_")) for rule in found)
@@ -199,7 +195,7 @@ def test_a_waiver_lets_a_refactoring_run_nothing(checkout: Path) -> None:
         assert "train_alignment\tast1:" in told
         assert reruns(checkout) == {}
         audited = call(checkout, "-m", "preftune", "audit", "--configfile", CONFIG)
-        assert "which a waiver of config/code_equivalence.tsv declares equal" in audited
+        assert "waived: " in audited and "code_equivalence.tsv" in audited
     finally:
         waivers.unlink() if before is None else waivers.write_text(before)
 

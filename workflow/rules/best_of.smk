@@ -6,7 +6,7 @@ rule evaluate_best_of:
         base=model_folder(PLAN.config.dph.model),
         model=DPH + "/models/{run}/seed-{seed}",
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.best_of_datasets),
-        templates=PLAN.chat_templates,
+        templates=ancient(PLAN.chat_templates),
     output:
         json=DPH + "/best_of/{run}/seed-{seed}/best_of.json",
         table=DPH + "/best_of/{run}/seed-{seed}/best_of.parquet",

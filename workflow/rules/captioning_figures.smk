@@ -3,7 +3,7 @@
 
 rule plot_adaptors:
     input:
-        cells="config/cells.tsv",
+        cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/adaptors.png",
@@ -32,7 +32,7 @@ rule plot_adaptors:
 
 rule plot_encoders:
     input:
-        cells="config/cells.tsv",
+        cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/encoders.png",
@@ -61,7 +61,7 @@ rule plot_encoders:
 
 rule plot_rank_sweep:
     input:
-        cells="config/cells.tsv",
+        cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
         png=RESULTS + "/context_peft/figures/rank_sweep.png",

@@ -36,6 +36,10 @@ DPH = f"{RESULTS}/dph"
 CAPTIONING = f"{RESULTS}/context_peft"
 
 
+# Registries and templates are ancient() in all rules: their content is a part of each job's identity, while their time is
+# that of the last clone, to which Snakemake would fall back where its own metadata are lost.
+
+
 wildcard_constraints:
     paper="dph|context_peft",
     run=r"[a-z0-9-]+",

@@ -34,7 +34,7 @@ rule evaluate_tasks:
         datasets=lambda wildcards: (
             [] if PLAN.run(wildcards.run).stage == "alignment" else EVALUATION_DATASETS
         ),
-        templates=PLAN.evaluation_templates,
+        templates=ancient(PLAN.evaluation_templates),
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
         expand(
@@ -79,7 +79,7 @@ rule evaluate_heads:
     input:
         model=DPH + "/models/{run}/seed-{seed}",
         reference=reference_scores,
-        templates=PLAN.evaluation_templates,
+        templates=ancient(PLAN.evaluation_templates),
     output:
         DPH + "/scores/{run}/seed-{seed}/run.json",
         expand(
@@ -122,7 +122,7 @@ rule evaluate_drift:
             else []
         ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.drift_datasets),
-        templates=PLAN.templates,
+        templates=ancient(PLAN.templates),
     output:
         json=DPH + "/drift/{run}/seed-{seed}/drift.json",
         table=DPH + "/drift/{run}/seed-{seed}/drift.parquet",
@@ -157,7 +157,7 @@ rule evaluate_second_opinion:
         base=model_folder(PLAN.config.dph.model),
         model=DPH + "/models/{run}/seed-{seed}",
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.second_opinion_datasets),
-        templates=PLAN.templates,
+        templates=ancient(PLAN.templates),
     output:
         DPH + "/second_opinion/{run}/seed-{seed}.json",
     log:

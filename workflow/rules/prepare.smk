@@ -80,7 +80,7 @@ rule prepare_sft_mix:
     input:
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("sft_mix")),
         tokenizer=model_folder(PLAN.config.dph.model),
-        templates=PLAN.templates,
+        templates=ancient(PLAN.templates),
     output:
         directory(DPH + "/data/sft-mix"),
     log:
@@ -111,7 +111,7 @@ rule prepare_preference_mix:
             DPH + "/data/{dataset}", dataset=PLAN.mix_datasets("preference_mix")
         ),
         tokenizer=model_folder(PLAN.config.dph.model),
-        templates=PLAN.templates,
+        templates=ancient(PLAN.templates),
     output:
         directory(DPH + "/data/preference-mix"),
     log:
@@ -139,7 +139,7 @@ rule prepare_preference_mix:
 rule compute_overlap:
     input:
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.overlap_datasets),
-        templates=PLAN.templates,
+        templates=ancient(PLAN.templates),
     output:
         DPH + "/overlap.json",
     log:

@@ -10,7 +10,7 @@ rule evaluate_submission:
             else run_folder(wildcards.run, wildcards.seed)
         ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.submission_datasets),
-        templates=PLAN.evaluation_templates,
+        templates=ancient(PLAN.evaluation_templates),
     output:
         DPH + "/submission/{run}/seed-{seed}/scores/run.json",
         expand(

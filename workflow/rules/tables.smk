@@ -29,7 +29,7 @@ rule aggregate_scores:
 
 rule tabulate_scores:
     input:
-        cells="config/cells.tsv",
+        cells=ancient("config/cells.tsv"),
         scores=rules.aggregate_scores.output,
     output:
         csv=RESULTS + "/{paper}/tables/{table}.csv",
@@ -63,8 +63,8 @@ rule tabulate_scores:
 
 rule tabulate_alignment:
     input:
-        claims="config/claims.tsv",
-        cells="config/cells.tsv",
+        claims=ancient("config/claims.tsv"),
+        cells=ancient("config/cells.tsv"),
         scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
         best_of=TARGETS.best_of(),
@@ -137,8 +137,8 @@ rule tabulate_costs:
 
 rule tabulate_claims:
     input:
-        claims="config/claims.tsv",
-        cells="config/cells.tsv",
+        claims=ancient("config/claims.tsv"),
+        cells=ancient("config/cells.tsv"),
         scores=rules.aggregate_scores.output,
     output:
         csv=RESULTS + "/{paper}/tables/claims.csv",
@@ -171,8 +171,8 @@ rule tabulate_claims:
 rule export_report:
     input:
         TARGETS.report_inputs(),
-        template="workflow/report/report.html.j2",
-        deviations="docs/deviations.md",
+        template=ancient("workflow/report/report.html.j2"),
+        deviations=ancient("docs/deviations.md"),
         captions=TARGETS.gallery(),
         images=PLAN.raw("context_peft", "coco"),
     output:

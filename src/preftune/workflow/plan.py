@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
+from preftune.provenance.digest import ROOT
 from preftune.report.catalogue import FIGURES
 from preftune.tables.captioners import CaptionerSettings, find_methods, main_runs
 from preftune.workflow.checks import check_plan
@@ -209,7 +210,8 @@ class Plan(LanguageJobs, MultitaskJobs):
 
     def export_crate(self) -> Job:
         """The results as an RO-Crate."""
-        files = ("Snakefile", "CITATION.cff", "LICENSE", "config/models.yaml", "config/datasets.yaml")
+        rules = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "workflow/rules").glob("*.smk"))
+        files = ("Snakefile", *rules, "CITATION.cff", "LICENSE", "config/models.yaml", "config/datasets.yaml")
         return self.job("export_crate", {}, parents=(self.report(),), files=files)
 
     def export_cards(self) -> Job:
