@@ -182,6 +182,7 @@ for label, where, what in (
     ("a changed second opinion", f"{DPH}/second_opinion/sft/seed-0.json", change_digit),
     ("a changed file for the server", f"{DPH}/submission/dph-joint/seed-0/submission-log.zip", flip),
     ("a deleted record", f"{MODEL}/run.json", Path.unlink),
+    ("a deleted record of a table's cells", f"{TABLE}.audit.run.json", Path.unlink),
     ("a record that is no JSON", f"{MODEL}/run.json", lambda path: path.write_text("{")),
     ("a record made by hand", f"{MODEL}/run.json", lambda path: path.write_text("{}")),
     ("a record of the future", f"{MODEL}/run.json", lambda path: replace(path, "preftune/run/2", "preftune/run/9")),

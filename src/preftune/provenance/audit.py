@@ -104,7 +104,7 @@ def audit_results(
     if published:
         faults = [_as_published(fault) for fault in faults]
     ordered = tuple(sort_faults(store, faults))
-    tables = tuple(_summarise(store, record, ordered) for record in recompute.tables(store))
+    tables = tuple(_summarise(store, record, ordered) for record in store.tables)
     return Audit(store.prefix, ordered, tables, len(store.makers))
 
 
@@ -113,7 +113,7 @@ def _check_tables(store: Store, hashes: Hashes, damaged: set[str]) -> Iterable[F
 
     What a table is computed from and by decides it, so that one that passed is not computed again.
     """
-    for record in recompute.tables(store):
+    for record in store.tables:
         inputs = [item["path"] for item in record.inputs()]
         whole = all(store.locate(name).exists() for name in inputs)
         if not whole or any(place.startswith(tuple(inputs)) for place in damaged):

@@ -6,7 +6,7 @@ from typing import Any
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
-from preftune.provenance.records import Fault, Record, Store
+from preftune.provenance.records import Fault, Record, Store, record_names
 
 SHORT = 12
 """Hex digits of a hash that sentences show."""
@@ -14,6 +14,7 @@ SHORT = 12
 
 def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every output against the hash that its record states; each file of a folder by name."""
+    yield from _check_records(store)
     for name, record in store.makers.items():
         output = next(output for output in record.outputs() if output["path"] == name)
         path = store.locate(name)
@@ -25,6 +26,22 @@ def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fau
             yield from _check_folder(store, hashes, output)
         elif hashes.file(path) != output["sha256"]:
             yield _changed(store, name)
+
+
+def _check_records(store: Store) -> Iterator[Fault]:
+    """A step leaves its record beside each of its outputs."""
+    unreadable = {fault.place for fault in store.faults}
+    for step in store.steps:
+        for output in step.outputs():
+            name = output["path"]
+            if name not in store.makers and unreadable.isdisjoint(record_names(name)):
+                place = record_names(name)[not store.locate(name).is_dir()]
+                yield Fault(
+                    "missing",
+                    place,
+                    f"{place} is gone: nothing tells how {name} was made.",
+                    store.remake(name),
+                )
 
 
 def _check_folder(store: Store, hashes: Hashes, output: dict[str, Any]) -> Iterator[Fault]:
@@ -79,7 +96,7 @@ def _changed(store: Store, name: str) -> Fault:
 
 def check_links(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every input of every record against the step that made it, or against the file where no step did."""
-    for record in {id(record): record for record in store.makers.values()}.values():
+    for record in store.steps:
         for item in record.inputs():
             yield from _check_link(store, hashes, record, item, published)
 

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from preftune.errors import PreftuneError
@@ -15,15 +15,10 @@ from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan
 
 
-def unique(records: Iterable[Record]) -> list[Record]:
-    """Each record once, whatever the number of its outputs."""
-    return list({id(record): record for record in records}.values())
-
-
 def check_code(store: Store) -> Iterator[Fault]:
     """The digest of each record's code against the present one, and its files against the commit that it names."""
     waivers = read_waivers(WAIVERS)
-    for record in unique(store.makers.values()):
+    for record in store.steps:
         made, digest = next(iter(record.outputs()))["path"], record.facts["code"]["digest"]
         try:
             present, canonical = present_digest(record.rule), code_digest(record.rule)
@@ -88,11 +83,7 @@ def _check_fingerprint(store: Store, made: str, record: Record) -> Iterator[Faul
 def check_environment(store: Store) -> Iterator[Fault]:
     """The locked packages of each record against those of this checkout, and packages that differ within the results."""
     lock = sha256_file(ROOT / "requirements.txt")
-    others = [
-        record
-        for record in unique(store.makers.values())
-        if record.facts["environment"]["lock_sha256"] != lock
-    ]
+    others = [record for record in store.steps if record.facts["environment"]["lock_sha256"] != lock]
     if others:
         made = next(iter(others[0].outputs()))["path"]
         says = (
@@ -103,7 +94,7 @@ def check_environment(store: Store) -> Iterator[Fault]:
 
 def check_uniformity(store: Store) -> Iterator[Fault]:
     """Versions, devices, commits and templates that differ between the scores of one table."""
-    for record in unique(record for record in store.makers.values() if record.rule.startswith("tabulate_")):
+    for record in store.tables:
         made = next(iter(record.outputs()))["path"]
         scores = [one for one in store.upstream([made]) if one.rule.startswith("evaluate_")]
         for what, values in (
@@ -126,10 +117,7 @@ def check_uniformity(store: Store) -> Iterator[Fault]:
 def check_attempts(store: Store) -> Iterator[Fault]:
     """Attempts that failed: before a success, and of outputs that never came to be."""
     counts = Counter(
-        {
-            next(iter(record.outputs()))["path"]: len(record.facts["failed_attempts"])
-            for record in unique(store.makers.values())
-        }
+        {next(iter(record.outputs()))["path"]: len(record.facts["failed_attempts"]) for record in store.steps}
     )
     for made, count in counts.items():
         if count:

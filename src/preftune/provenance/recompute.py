@@ -17,14 +17,8 @@ LEFT_OUT = ("--log", "--identity")
 
 def check_tables(store: Store) -> Iterator[Fault]:
     """Every table whose scores are all there: its cells, its digits in Markdown, LaTeX and CSV."""
-    for record in tables(store):
+    for record in store.tables:
         yield from check_table(store, record)
-
-
-def tables(store: Store) -> list[Record]:
-    """One record a table, in the order of their names."""
-    found = {id(record): record for record in store.makers.values() if record.rule.startswith("tabulate_")}
-    return sorted(found.values(), key=lambda record: record.name)
 
 
 def check_table(store: Store, record: Record) -> Iterator[Fault]:

@@ -112,6 +112,19 @@ class Store:
     records: dict[str, Record] = field(default_factory=dict)
     makers: dict[str, Record] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    _steps: dict[str, Record] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> list[Record]:
+        """Each step once, whatever the number of its outputs."""
+        return list({id(record): record for record in self.makers.values()}.values())
+
+    @property
+    def tables(self) -> list[Record]:
+        """The steps that made the tables, sorted."""
+        return sorted(
+            (one for one in self.steps if one.rule.startswith("tabulate_")), key=lambda one: one.name
+        )
 
     @classmethod
     def open(cls, folder: Path, views: bool = False) -> "Store":
@@ -145,7 +158,9 @@ class Store:
             self.faults.append(Fault("broken", name, says, self.remake(name)))
             return
         self.records[name] = record
-        self.makers.update(dict.fromkeys(own, record))
+        # A step with several outputs leaves one record beside each: all of them stand for the one step.
+        content = hash_settings(facts)
+        self.makers.update(dict.fromkeys(own, self._steps.setdefault(content, record)))
 
     def _follow(self) -> None:
         """Add the records of inputs that lie outside the results: fetched models and data."""

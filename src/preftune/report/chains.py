@@ -85,6 +85,6 @@ class Chains:
     def costs(self) -> list[CostView]:
         """What each rule took."""
         rules: dict[str, list[Record]] = {}
-        for record in {id(one): one for one in self.store.makers.values()}.values():
+        for record in self.store.steps:
             rules.setdefault(record.rule, []).append(record)
         return [CostView.of(rule, [one.facts for one in own]) for rule, own in sorted(rules.items())]

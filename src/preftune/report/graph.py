@@ -15,7 +15,7 @@ def rule_edges(store: Store) -> tuple[dict[str, int], dict[str, set[str]]]:
     """Steps of each rule, and the rules whose outputs it reads."""
     counts: dict[str, int] = {}
     parents: dict[str, set[str]] = {}
-    for record in {id(one): one for one in store.makers.values()}.values():
+    for record in store.steps:
         name = _box(record.rule)
         counts[name] = counts.get(name, 0) + 1
         own = parents.setdefault(name, set())
