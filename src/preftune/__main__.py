@@ -124,7 +124,7 @@ def main(words: list[str]) -> int:
 
             return run_audit(arguments.configfile, arguments.results, arguments.deep, arguments.output)
         elif arguments.command == "why":
-            from preftune.commands.why import explain_cell
+            from preftune.provenance.why import explain_cell
 
             results = arguments.results or ROOT / plan_of(arguments.configfile).config.results
             print(explain_cell(results.resolve(), arguments.table, arguments.row, arguments.column))

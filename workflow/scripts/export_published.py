@@ -10,7 +10,7 @@ import _repo  # noqa: F401
 from preftune.files import atomic_write_text
 from preftune.command_line import step_parser
 from preftune.step import Step
-from preftune.tables.publish import copy_files, fill_markers, read_blocks, select_files
+from preftune.tables.publish import copy_files, fill_markers, read_blocks, select_files, show_chain
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,7 +25,11 @@ def main(argv: list[str] | None = None) -> None:
         # The page is checked before anything is replaced and written last.
         text = None
         if page is not None:
-            text = fill_markers(page.read_text(encoding="utf-8"), read_blocks(results), str(page))
+            text = page.read_text(encoding="utf-8")
+            blocks = read_blocks(results)
+            if "<!-- generated:why -->" in text:
+                blocks["why"] = show_chain(results)
+            text = fill_markers(text, blocks, str(page))
         copy_files(results, files, step.out("destination"))
         step.note(files=len(files))
     if text is not None and page is not None:

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+from preftune.commands.audit import raise_if_failed
 from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
+from preftune.provenance.audit import audit_results
 from preftune.provenance.digest import ROOT
 
 PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
@@ -12,8 +14,20 @@ PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
 
 
 def publish_results(configfile: str) -> None:
-    """Run the export step."""
-    config = plan_of(configfile).config
+    """Audit the results and run the export step.
+
+    Raises:
+        PreftuneError: the results are not publishable, by their audit, or something in them tells who made them.
+    """
+    plan = plan_of(configfile)
+    config = plan.config
+    audit = audit_results((ROOT / config.results).resolve(), plan)
+    raise_if_failed(audit)
+    if not audit.publishable:
+        dirty = next(fault for fault in audit.faults if fault.unpublishable)
+        raise PreftuneError(
+            f"{config.results} is not publishable: {dirty.says} Commit, and make it again with --force, then publish."
+        )
     command = [sys.executable, "workflow/scripts/export_published.py", "--results", config.results]
     command += ["--destination", f"results/published/{config.scale}"]
     command += ["--page", PAGES[config.scale]] if config.scale in PAGES else []

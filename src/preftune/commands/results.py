@@ -19,9 +19,11 @@ from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
 from preftune.training.interruption import AGAIN
 from preftune.workflow.outputs import find_edited, find_stale
+from preftune.workflow.plan import Plan
 
 _LOCK = ROOT / "scratch" / "results.lock"
 _BUSY = "Another `make results` is running in this checkout (process {owner}): wait for it, or stop it and call this again."
+_SHARED = "Another checkout ({owner}) is writing to this results folder: wait for it, or give each checkout its own `results:`."
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
 _CALLS = 10  # how often a step that says "again" is called again
 _FAILED = re.compile(r"returned non-zero exit status (\d+)")
@@ -34,8 +36,11 @@ _NOISE = re.compile(
 
 def run(arguments: list[str]) -> int:
     """Run Snakemake with `arguments`; returns its exit code."""
-    with hold_lock(_LOCK, str(os.getpid()), _BUSY):
-        words = _config_words(arguments)
+    words = _config_words(arguments)
+    plan = plan_of(words[-1] if words else "config.yaml", _config_values(arguments))
+    # A results folder may be shared by several checkouts, by a link or on a network disk.
+    shared = ROOT / plan.config.results / ".lock"
+    with hold_lock(_LOCK, str(os.getpid()), _BUSY), hold_lock(shared, f"of {ROOT.name}", _SHARED):
         locks = ROOT / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
             # We hold our own lock, so the run that left these is gone.
@@ -46,16 +51,15 @@ def run(arguments: list[str]) -> int:
                 check=False,
             )
         for _ in range(_CALLS):
-            code, failed = run_quietly(_command(words, arguments))
+            code, failed = run_quietly(_command(plan, arguments))
             if failed != {AGAIN}:
                 break
             print("a step was told to stop and kept its state: going on", file=sys.stderr, flush=True)
         return code
 
 
-def _command(words: list[str], arguments: list[str]) -> list[str]:
+def _command(plan: Plan, arguments: list[str]) -> list[str]:
     """Snakemake's command line; it compares with its own metadata, which may be lost, the records beside outputs are not."""
-    plan = plan_of(words[-1] if words else "config.yaml", _config_values(arguments))
     edited = find_edited(plan, Hashes())
     if edited:
         raise PreftuneError(

@@ -50,7 +50,7 @@ class Audit:
     @property
     def publishable(self) -> bool:
         """Made from committed code, whole, and without a fault."""
-        return not self.failed and not any("uncommitted changes" in fault.says for fault in self.faults)
+        return not self.failed and not any(fault.unpublishable for fault in self.faults)
 
     def as_json(self) -> dict[str, Any]:
         """The record of the audit, with its own hash (JSON Schema: config/schemas/audit.schema.json)."""
@@ -115,8 +115,13 @@ def _check_tables(store: Store, hashes: Hashes, damaged: set[str]) -> Iterable[F
     """
     for record in store.tables:
         inputs = [item["path"] for item in record.inputs()]
-        whole = all(store.locate(name).exists() for name in inputs)
-        if not whole or any(place.startswith(tuple(inputs)) for place in damaged):
+        if any(place.startswith(tuple(inputs)) for place in damaged):
+            continue
+        partial = next((name for name in inputs if not _is_whole(store, name)), None)
+        if partial is not None:
+            made = next(iter(record.outputs()))["path"]
+            says = f"{made} cannot be computed again from here: {partial} is not present as a whole."
+            yield Fault("absent", made, says)
             continue
         files = [
             *inputs,
@@ -129,6 +134,14 @@ def _check_tables(store: Store, hashes: Hashes, damaged: set[str]) -> Iterable[F
             yield from found
             if not found:
                 hashes.remember_passed(key)
+
+
+def _is_whole(store: Store, name: str) -> bool:
+    """Whether an input is there with every file that its record names."""
+    maker, path = store.makers.get(name), store.locate(name)
+    outputs = list(maker.outputs()) if maker else []
+    files: dict[str, str] = next((one["files"] for one in outputs if one["path"] == name), {})
+    return path.exists() and all((path / file).is_file() for file in files)
 
 
 def _code(rule: str) -> str:

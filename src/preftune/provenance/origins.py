@@ -2,7 +2,7 @@
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from preftune.errors import PreftuneError
@@ -11,6 +11,7 @@ from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_diges
 from preftune.provenance.record import fingerprint
 from preftune.provenance.records import Fault, Record, Store, record_names
 from preftune.provenance.waivers import canonical_digest, read_waivers
+from preftune.tables.files import read_records
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan
 
@@ -40,7 +41,8 @@ def check_code(store: Store) -> Iterator[Fault]:
 def _check_commit(made: str, record: Record) -> Iterator[Fault]:
     code = record.facts["code"]
     if code["dirty"] or code["commit"] is None:
-        yield Fault("note", made, f"{made} was made from a checkout with uncommitted changes.")
+        says = f"{made} was made from a checkout with uncommitted changes."
+        yield Fault("note", made, says, unpublishable=True)
         return
     blobs = _blobs(code["commit"])
     if blobs is None:
@@ -107,11 +109,32 @@ def check_uniformity(store: Store) -> Iterator[Fault]:
                 "number types",
                 {str(one.facts["facts"].get("dtype", "")).removeprefix("torch.") for one in scores} - {""},
             ),
+            ("prompts", _templates(store, made)),
+            *((f"code of {rule}", own) for rule, own in _digests(scores).items()),
         ):
             if len(values) > 1:
                 yield Fault(
                     "note", made, f"the scores of {made} were made with {len(values)} kinds of {what}."
                 )
+
+
+def _templates(store: Store, made: str) -> set[str]:
+    """The template sets that word the cells of a table."""
+    path = store.locate(made).with_suffix(".audit.json")
+    if not path.is_file():
+        return set()
+    try:
+        return {one["sha256"] for cell in read_records(path) for one in cell.get("templates", [])}
+    except PreftuneError:  # damaged: found by its hash
+        return set()
+
+
+def _digests(scores: Sequence[Record]) -> dict[str, set[str]]:
+    """The code by which each rule scored."""
+    found: dict[str, set[str]] = {}
+    for one in scores:
+        found.setdefault(one.rule, set()).add(one.facts["code"]["digest"])
+    return found
 
 
 def check_attempts(store: Store) -> Iterator[Fault]:

@@ -55,6 +55,7 @@ class Fault:
     place: str
     says: str
     repair: str = ""
+    unpublishable: bool = False
 
 
 @cache

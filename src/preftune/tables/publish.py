@@ -8,6 +8,7 @@ from pathlib import Path
 
 from preftune.errors import PreftuneError
 from preftune.provenance.privacy import find_private
+from preftune.provenance.why import explain_cell
 
 PAPERS = ("dph", "context_peft")
 # The README shows the charts; an audit computes every table again from the scores of single items. Weights, rows and
@@ -26,6 +27,8 @@ PATTERNS = (
     "{paper}/**/*.run.json",
 )
 LARGEST = 2_000_000
+WHY = ("race", "Ours (SFT)", "middle")
+"""Table, row and column of the cell whose chain the README shows."""
 TEXTS = (".json", ".csv", ".md", ".tex")
 _OPEN = re.compile(r"^<!-- generated:(?P<name>\S+) -->\s*$")
 _CLOSE = re.compile(r"^<!-- /generated -->\s*$")
@@ -93,3 +96,11 @@ def read_blocks(results: Path) -> dict[str, str]:
     """Markdown tables by `<paper>/<table>`, as the page's markers name them."""
     paths = sorted(path for paper in PAPERS for path in results.glob(f"{paper}/tables/*.md"))
     return {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}
+
+
+def show_chain(results: Path) -> str:
+    """What `make why` prints of one cell: its record, the first two steps, and how many follow."""
+    parts = explain_cell(results.resolve(), *WHY).split("\n\n")
+    told = "\n\n".join([*parts[:4], f"... {len(parts) - 4} more steps, down to the fetched model and rows"])
+    table, row, column = WHY
+    return f"```\n$ make why TABLE={table} ROW='{row}' COLUMN={column}\n{told}\n```"

@@ -1,18 +1,35 @@
 """`preftune results` calls a step again that was told to stop, and nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from preftune.commands import results
+from preftune.errors import PreftuneError
+from preftune.files import hold_lock
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     made: list[list[str]] = []
     monkeypatch.setattr(results, "_LOCK", tmp_path / "lock")
-    monkeypatch.setattr(results, "_command", lambda words, arguments: [*words, *arguments])
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    plan = SimpleNamespace(config=SimpleNamespace(results="results"))
+    monkeypatch.setattr(results, "plan_of", lambda configfile, values: plan)
+    monkeypatch.setattr(results, "_command", lambda plan, arguments: list(arguments))
     return made
+
+
+def test_two_checkouts_do_not_write_to_one_results_folder(calls: list[list[str]], tmp_path: Path) -> None:
+    with (
+        hold_lock(tmp_path / "results/.lock", "of another", "busy"),
+        pytest.raises(
+            PreftuneError, match=r"Another checkout \(of another\) is writing to this results folder"
+        ),
+    ):
+        results.run(["--cores", "1"])
+    assert calls == []
 
 
 @pytest.mark.parametrize(

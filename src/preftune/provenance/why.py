@@ -1,4 +1,4 @@
-"""`preftune why`: the whole chain behind one number, in the terminal."""
+"""The whole chain behind one number, as the terminal shows it (`preftune why`)."""
 
 import textwrap
 from pathlib import Path
