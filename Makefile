@@ -52,11 +52,15 @@ $(VENV)/validators/.installed: requirements-validators.txt | $(VENV)/.python
 	@$(VENV)/validators/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r requirements-validators.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
 
-test: $(VENV)/.installed-dev $(VENV)/validators/.installed  ## the test suite
-	@python -m pytest -m "not slow"
+$(VENV)/.browser: | $(VENV)/.python
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 || echo "no Chromium could be installed: the test that reads the report in a browser is skipped"
+	@touch $@
 
-test-full: $(VENV)/.installed-dev $(VENV)/validators/.installed  ## the test suite with its slow parts
-	@python -m pytest
+test: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite
+	@python -m pytest -m "not slow" -n 2 --dist loadgroup
+
+test-full: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite with its slow parts
+	@python -m pytest -n 2 --dist loadgroup
 
 bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores, features or adapters)
 	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct resources/models/efficientnet-lite0

@@ -2,11 +2,16 @@
 
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from preftune.workflow.targets import FIGURES, TABLES
+from tests.e2e.conftest import CONFIG
 from tests.e2e.tiny_models import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -66,3 +71,25 @@ def test_every_table_and_figure_has_its_fingerprint(page: Page) -> None:
 def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_snakemakes_own_report_shows_every_table_and_figure(
+    finished: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--configfile", CONFIG]
+    done = subprocess.run(
+        [*command, "--report", str(tmp_path / "report.zip")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        shown = {Path(name).name for name in archive.namelist()}
+        pages = b"".join(archive.read(name) for name in archive.namelist() if name.endswith((".html", ".js")))
+    for paper, tables in TABLES.items():
+        assert {f"{table}.csv" for table in tables} <= shown
+        assert {f"{figure}.png" for figure in FIGURES[paper]} <= shown
+        assert paper.encode() in pages
+    assert b"How to read it" in pages

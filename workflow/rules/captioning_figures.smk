@@ -6,7 +6,7 @@ rule plot_adaptors:
         cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
-        png=RESULTS + "/context_peft/figures/adaptors.png",
+        png=shown(RESULTS + "/context_peft/figures/adaptors.png"),
         pdf=RESULTS + "/context_peft/figures/adaptors.pdf",
     log:
         "logs/plot_adaptors.log",
@@ -35,7 +35,7 @@ rule plot_encoders:
         cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
-        png=RESULTS + "/context_peft/figures/encoders.png",
+        png=shown(RESULTS + "/context_peft/figures/encoders.png"),
         pdf=RESULTS + "/context_peft/figures/encoders.pdf",
     log:
         "logs/plot_encoders.log",
@@ -64,7 +64,7 @@ rule plot_rank_sweep:
         cells=ancient("config/cells.tsv"),
         scores=CAPTIONING + "/scores.json",
     output:
-        png=RESULTS + "/context_peft/figures/rank_sweep.png",
+        png=shown(RESULTS + "/context_peft/figures/rank_sweep.png"),
         pdf=RESULTS + "/context_peft/figures/rank_sweep.pdf",
     log:
         "logs/plot_rank_sweep.log",
@@ -92,7 +92,7 @@ rule plot_pareto:
     input:
         scores=CAPTIONING + "/scores.json",
     output:
-        png=RESULTS + "/context_peft/figures/pareto.png",
+        png=shown(RESULTS + "/context_peft/figures/pareto.png"),
         pdf=RESULTS + "/context_peft/figures/pareto.pdf",
     log:
         "logs/plot_pareto.log",
@@ -122,7 +122,7 @@ rule plot_attention:
         images=PLAN.raw("context_peft", "coco"),
         index=CAPTIONING + "/data/captions",
     output:
-        png=RESULTS + "/context_peft/figures/attention.png",
+        png=shown(RESULTS + "/context_peft/figures/attention.png"),
         pdf=RESULTS + "/context_peft/figures/attention.pdf",
     log:
         "logs/plot_attention.log",
@@ -150,7 +150,7 @@ rule plot_gallery:
         captions=TARGETS.gallery(),
         images=PLAN.raw("context_peft", "coco"),
     output:
-        png=RESULTS + "/context_peft/figures/gallery.png",
+        png=shown(RESULTS + "/context_peft/figures/gallery.png"),
         pdf=RESULTS + "/context_peft/figures/gallery.pdf",
     log:
         "logs/plot_gallery.log",

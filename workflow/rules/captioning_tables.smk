@@ -5,7 +5,7 @@ rule tabulate_captioning:
     input:
         scores=CAPTIONING + "/scores.json",
     output:
-        csv=CAPTIONING + "/tables/{table}.csv",
+        csv=shown(CAPTIONING + "/tables/{table}.csv"),
         markdown=CAPTIONING + "/tables/{table}.md",
         latex=CAPTIONING + "/tables/{table}.tex",
         audit=CAPTIONING + "/tables/{table}.audit.json",
@@ -39,7 +39,7 @@ rule plot_equal_data:
     input:
         scores=CAPTIONING + "/scores.json",
     output:
-        png=RESULTS + "/context_peft/figures/equal_data.png",
+        png=shown(RESULTS + "/context_peft/figures/equal_data.png"),
         pdf=RESULTS + "/context_peft/figures/equal_data.pdf",
     log:
         "logs/plot_equal_data.log",

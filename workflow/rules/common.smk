@@ -86,6 +86,18 @@ def parent_folder(wildcards):
     return run_folder(run.parent, PLAN.parent_seed(run, int(wildcards.seed)))
 
 
+def shown(path):
+    """An output that Snakemake's own report shows too, under its paper and kind."""
+    paper, kind, file = path.split("/")[-3:]
+    return report(
+        path,
+        caption="../report/output.rst",
+        category=paper,
+        subcategory=kind,
+        labels={kind[:-1]: file.rsplit(".", 1)[0]},
+    )
+
+
 def options(method, *names):
     """The job's settings, seed, device and identity as words of a command line, for the rule's wildcards."""
 

@@ -3,7 +3,7 @@
 
 rule plot_loss_landscape:
     output:
-        png=RESULTS + "/dph/figures/loss_landscape.png",
+        png=shown(RESULTS + "/dph/figures/loss_landscape.png"),
         pdf=RESULTS + "/dph/figures/loss_landscape.pdf",
     log:
         "logs/plot_loss_landscape.log",
@@ -30,7 +30,7 @@ rule plot_training_curves:
     input:
         models=lambda wildcards: TARGETS.curves(wildcards.paper),
     output:
-        png=RESULTS + "/{paper}/figures/training_curves.png",
+        png=shown(RESULTS + "/{paper}/figures/training_curves.png"),
         pdf=RESULTS + "/{paper}/figures/training_curves.pdf",
     log:
         "logs/plot_training_curves/{paper}.log",
@@ -57,7 +57,7 @@ rule plot_task_scores:
     input:
         scores=DPH + "/scores.json",
     output:
-        png=RESULTS + "/dph/figures/task_scores.png",
+        png=shown(RESULTS + "/dph/figures/task_scores.png"),
         pdf=RESULTS + "/dph/figures/task_scores.pdf",
     log:
         "logs/plot_task_scores.log",

@@ -129,7 +129,7 @@ rule tabulate_multitask:
     input:
         scores=TARGETS.multitask(),
     output:
-        csv=CAPTIONING + "/tables/multitask.csv",
+        csv=shown(CAPTIONING + "/tables/multitask.csv"),
         markdown=CAPTIONING + "/tables/multitask.md",
         latex=CAPTIONING + "/tables/multitask.tex",
         audit=CAPTIONING + "/tables/multitask.audit.json",

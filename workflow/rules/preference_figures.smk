@@ -5,7 +5,7 @@ rule plot_reward_distributions:
     input:
         scores=DPH + "/scores.json",
     output:
-        png=RESULTS + "/dph/figures/reward_distributions.png",
+        png=shown(RESULTS + "/dph/figures/reward_distributions.png"),
         pdf=RESULTS + "/dph/figures/reward_distributions.pdf",
     log:
         "logs/plot_reward_distributions.log",
@@ -33,7 +33,7 @@ rule plot_reliability:
     input:
         scores=DPH + "/scores.json",
     output:
-        png=RESULTS + "/dph/figures/reliability.png",
+        png=shown(RESULTS + "/dph/figures/reliability.png"),
         pdf=RESULTS + "/dph/figures/reliability.pdf",
     log:
         "logs/plot_reliability.log",
@@ -59,7 +59,7 @@ rule plot_label_noise:
     input:
         scores=DPH + "/scores.json",
     output:
-        png=RESULTS + "/dph/figures/label_noise.png",
+        png=shown(RESULTS + "/dph/figures/label_noise.png"),
         pdf=RESULTS + "/dph/figures/label_noise.pdf",
     log:
         "logs/plot_label_noise.log",
@@ -85,7 +85,7 @@ rule plot_margins:
     input:
         scores=DPH + "/scores.json",
     output:
-        png=RESULTS + "/dph/figures/margins.png",
+        png=shown(RESULTS + "/dph/figures/margins.png"),
         pdf=RESULTS + "/dph/figures/margins.pdf",
     log:
         "logs/plot_margins.log",
@@ -112,7 +112,7 @@ rule plot_alignment_cost:
         scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
     output:
-        png=RESULTS + "/dph/figures/alignment_cost.png",
+        png=shown(RESULTS + "/dph/figures/alignment_cost.png"),
         pdf=RESULTS + "/dph/figures/alignment_cost.pdf",
     log:
         "logs/plot_alignment_cost.log",
@@ -141,7 +141,7 @@ rule plot_accuracy_against_kl:
         scores=DPH + "/scores.json",
         drift=TARGETS.drift(),
     output:
-        png=RESULTS + "/dph/figures/accuracy_against_kl.png",
+        png=shown(RESULTS + "/dph/figures/accuracy_against_kl.png"),
         pdf=RESULTS + "/dph/figures/accuracy_against_kl.pdf",
     log:
         "logs/plot_accuracy_against_kl.log",

@@ -32,7 +32,7 @@ rule tabulate_scores:
         cells=ancient("config/cells.tsv"),
         scores=rules.aggregate_scores.output,
     output:
-        csv=RESULTS + "/{paper}/tables/{table}.csv",
+        csv=shown(RESULTS + "/{paper}/tables/{table}.csv"),
         markdown=RESULTS + "/{paper}/tables/{table}.md",
         latex=RESULTS + "/{paper}/tables/{table}.tex",
         audit=RESULTS + "/{paper}/tables/{table}.audit.json",
@@ -71,7 +71,7 @@ rule tabulate_alignment:
         gradients=DPH + "/gradients.json",
         overlap=DPH + "/overlap.json",
     output:
-        csv=DPH + "/tables/{table}.csv",
+        csv=shown(DPH + "/tables/{table}.csv"),
         markdown=DPH + "/tables/{table}.md",
         latex=DPH + "/tables/{table}.tex",
         audit=DPH + "/tables/{table}.audit.json",
@@ -111,7 +111,7 @@ rule tabulate_costs:
         models=TARGETS.curves("context_peft"),
         captions=TARGETS.captions(),
     output:
-        csv=CAPTIONING + "/tables/costs.csv",
+        csv=shown(CAPTIONING + "/tables/costs.csv"),
         markdown=CAPTIONING + "/tables/costs.md",
         latex=CAPTIONING + "/tables/costs.tex",
         audit=CAPTIONING + "/tables/costs.audit.json",
@@ -141,7 +141,7 @@ rule tabulate_claims:
         cells=ancient("config/cells.tsv"),
         scores=rules.aggregate_scores.output,
     output:
-        csv=RESULTS + "/{paper}/tables/claims.csv",
+        csv=shown(RESULTS + "/{paper}/tables/claims.csv"),
         markdown=RESULTS + "/{paper}/tables/claims.md",
         latex=RESULTS + "/{paper}/tables/claims.tex",
         audit=RESULTS + "/{paper}/tables/claims.audit.json",

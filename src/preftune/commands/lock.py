@@ -11,7 +11,18 @@ from packaging.utils import canonicalize_name
 from preftune.errors import PreftuneError
 from preftune.files import atomic_write_text
 
-DEV = ("pytest", "ruff", "snakefmt", "mypy", "hypothesis", "types-PyYAML", "trl", "tensorboard")
+DEV = (
+    "pytest",
+    "pytest-xdist",
+    "playwright",
+    "ruff",
+    "snakefmt",
+    "mypy",
+    "hypothesis",
+    "types-PyYAML",
+    "trl",
+    "tensorboard",
+)
 ENVIRONMENTS = {
     "train": ("torch", "transformers", "tokenizers", "peft", "accelerate", "datasets", "safetensors", "gguf", "pandas",
               "pyarrow", "pillow", "pydantic", "PyYAML", "scikit-learn", "scipy", "huggingface_hub"),
