@@ -358,3 +358,14 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(PreftuneError, match=message):
         load_plan(change(f"dph.{section}.{key}", value), ["config.yaml"])
+
+
+def test_what_all_scales_share_is_fetched_once() -> None:
+    """Switching between scales must not fetch a model again, for everything that was made from it would run again too."""
+    demo = plan_of("config.yaml")
+    other = plan_of("config/small-cpu.yaml", {"data_root": "tests"})
+    assert demo.config.threads != other.config.threads or demo.config.device != other.config.device
+    for model in ("smollm2-135m-instruct", "efficientnet-lite0"):
+        jobs = [plan.fetch_model(model) for plan in (demo, other)]
+        assert jobs[0].identity == jobs[1].identity
+        assert jobs[0].options("auto") == jobs[1].options("cpu")
