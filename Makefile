@@ -79,13 +79,13 @@ report: $(VENV)/.installed  ## the HTML report alone, with what it needs
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) -- export_report
 
 audit: $(VENV)/.installed  ## every hash, link, aggregate and printed digit (CONFIG=..., or RESULTS=results/published/demo; DEEP=1 reads all bytes)
-	@python -m preftune audit --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) $(if $(DEEP),--deep)
+	@python -m preftune audit --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) $(if $(DEEP),--deep) $(SELECT)
 
 why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW=DPH COLUMN=CoLA)
 	@python -m preftune why --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) '$(TABLE)' '$(ROW)' '$(COLUMN)'
 
 why-rerun: $(VENV)/.installed  ## which stages would run, why, and what that will cost
-	@python -m preftune why-rerun --configfile $(CONFIG)
+	@python -m preftune why-rerun --configfile $(CONFIG) $(SELECT)
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from preftune.commands.config import plan_of
+from preftune.commands.config import plan_of, read_values
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 
@@ -85,6 +85,14 @@ def build_parser() -> argparse.ArgumentParser:
     waive.add_argument("--reason", required=True, help="why the change cannot change a number, in one line")
     for command in (audit, why, rerun, waive):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
+    for command in (audit, why, rerun, waive, publish):
+        command.add_argument(
+            "--config",
+            nargs="*",
+            default=[],
+            metavar="KEY=VALUE",
+            help="config values, as given to `make results`",
+        )
     commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
     return parser
 
@@ -104,7 +112,7 @@ def main(words: list[str]) -> int:
         elif arguments.command == "publish":
             from preftune.commands.publish import publish_results
 
-            publish_results(arguments.configfile)
+            publish_results(plan_of(arguments.configfile, read_values(arguments.config)))
         elif arguments.command == "bench":
             from preftune.commands.bench import run_bench
 
@@ -122,20 +130,26 @@ def main(words: list[str]) -> int:
         elif arguments.command == "audit":
             from preftune.commands.audit import run_audit
 
-            return run_audit(arguments.configfile, arguments.results, arguments.deep, arguments.output)
+            values = read_values(arguments.config)
+            plan = None if arguments.results else plan_of(arguments.configfile, values)
+            return run_audit(plan, arguments.results, arguments.deep, arguments.output)
         elif arguments.command == "why":
             from preftune.provenance.why import explain_cell
 
-            results = arguments.results or ROOT / plan_of(arguments.configfile).config.results
+            results = (
+                arguments.results
+                or ROOT / plan_of(arguments.configfile, read_values(arguments.config)).config.results
+            )
             print(explain_cell(results.resolve(), arguments.table, arguments.row, arguments.column))
         elif arguments.command == "why-rerun":
             from preftune.commands.why_rerun import explain_reruns
 
-            print(explain_reruns(arguments.configfile))
+            print(explain_reruns(plan_of(arguments.configfile, read_values(arguments.config))))
         elif arguments.command == "waive":
             from preftune.commands.waive import write_waivers
 
-            for row in write_waivers(arguments.configfile, arguments.rules, arguments.reason):
+            plan = plan_of(arguments.configfile, read_values(arguments.config))
+            for row in write_waivers(plan, arguments.rules, arguments.reason):
                 print(row)
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks

@@ -14,7 +14,7 @@ import pytest
 from preftune.commands.config import plan_of
 from preftune.provenance.audit import Audit, audit_results
 from preftune.provenance.record import hash_settings, seal
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 from preftune.workflow.plan import Plan
 from tests.e2e.conftest import CONFIG
 from tests.e2e.tiny_models import ROOT
@@ -109,14 +109,14 @@ def forge_output(folder: Path, name: str) -> None:
     from preftune.files import sha256_file
 
     path = folder / name
-    record_file = path.with_suffix(".run.json")
 
     def change(record: dict[str, Any]) -> None:
         for output in record["outputs"].values():
             if output["path"] == f"{PREFIX}/{name}":
                 output["sha256"] = sha256_file(path)
 
-    edit(record_file, change, forge=True)
+    for record_file in (path.with_suffix(".run.json"), path.with_suffix(".audit.run.json")):
+        edit(record_file, change, forge=True)
 
 
 def first_file(folder: Path, pattern: str) -> Path:
@@ -272,7 +272,7 @@ def forged_digits_of_a_table(folder: Path) -> str:
     name = f"{DPH}/tables/preferences.md"
     change_digit(folder / name)
     forge_output(folder, name)
-    return name
+    return name.removesuffix(".md")  # the page of model and data cards was made with another record
 
 
 @damage
@@ -343,8 +343,14 @@ def a_forged_identity(folder: Path) -> str:
 @damage
 def a_step_that_failed_and_was_never_made(folder: Path) -> str:
     attempts = [{"start": "", "end": "", "error": "No space is left on the disk.", "slurm": None}]
-    (folder / f"{DPH}/tables/.ghost.csv.attempts.json").write_text(json.dumps(attempts))
-    return f"{DPH}/tables/ghost.csv"
+    (folder / f"{DPH}/tables/.race.csv.attempts.json").write_text(json.dumps(attempts))
+    return f"{TABLE}.csv"
+
+
+@damage
+def a_table_from_nowhere(folder: Path) -> str:
+    shutil.copy(folder / f"{TABLE}.md", folder / f"{DPH}/tables/extra.md")
+    return f"{DPH}/tables/extra.md"
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

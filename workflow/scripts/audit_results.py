@@ -29,10 +29,15 @@ def main(argv: list[str] | None = None) -> None:
             if settings.config
             else None
         )
-        audit = audit_results(step.arguments.results.resolve(), plan, settings.deep)
+        audit = audit_results(step.arguments.results.resolve(), plan)
         raise_if_failed(audit)
         write_json(step.out(), audit.as_json())
-        step.note(files=audit.files, tables=len(audit.tables), publishable=audit.publishable)
+        step.note(
+            outputs=audit.outputs,
+            recomputed=audit.recomputed,
+            tables=len(audit.tables),
+            publishable=audit.publishable,
+        )
 
 
 if __name__ == "__main__":

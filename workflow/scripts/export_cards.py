@@ -13,7 +13,8 @@ from preftune.exports.model_cards import write_model_cards
 from preftune.exports.scores import list_score_files
 from preftune.exports.values import dump, refuse_private
 from preftune.files import atomic_write_text
-from preftune.provenance.records import Store, list_records
+from preftune.provenance.records import list_records
+from preftune.provenance.store import Store
 from preftune.step import Step
 
 REGISTRIES = [_repo.ROOT / "config" / f"{name}.yaml" for name in ("datasets", "models", "tasks")]

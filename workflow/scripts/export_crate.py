@@ -12,7 +12,8 @@ from preftune.errors import PreftuneError
 from preftune.exports.crate import CODE, build_crate, copy_workflow, workflow_files
 from preftune.exports.values import dump, refuse_private
 from preftune.files import atomic_write_text
-from preftune.provenance.records import Store, list_records
+from preftune.provenance.records import list_records
+from preftune.provenance.store import Store
 from preftune.step import Step
 
 

@@ -1,33 +1,43 @@
 """`preftune audit`: whether every result is what was made, from raw data to the printed digits."""
 
+import os
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
-from preftune.files import write_json
+from preftune.files import hold_lock, write_json
 from preftune.provenance.audit import FAILING, Audit, audit_results
 from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Plan
 
 SHOWN = 20
 
 
-def run_audit(configfile: str, results: Path | None, deep: bool, output: Path | None) -> int:
+def run_audit(plan: Plan | None, results: Path | None, deep: bool, output: Path | None) -> int:
     """Audit a scale's results, or the folder `results`; 0 when nothing failed.
 
     A folder below results/published/ is a copy without weights and rows, of the day when it was published.
     """
-    plan = plan_of(configfile) if results is None else None
-    folder = (ROOT / plan.config.results if plan else Path(str(results)).absolute()).resolve()
+    folder = (results or ROOT / (plan.config.results if plan else "results")).absolute().resolve()
     published = folder.parent.name == "published"
+    refuse_while_running(folder)
     audit = audit_results(folder, plan, deep, published)
     if output is not None:
         write_json(output, audit.as_json())
     print(describe(audit))
     sys.stdout.flush()
     return 1 if audit.failed else 0
+
+
+def refuse_while_running(folder: Path) -> None:
+    """Raise PreftuneError while a run writes to the folder: what is half done would be reported as damage."""
+    if (folder / ".lock").is_file() and os.access(folder / ".lock", os.W_OK):
+        with hold_lock(
+            folder / ".lock", "an audit", f"A run is writing to {folder}: wait for it, then audit."
+        ):
+            pass
 
 
 def describe(audit: Audit) -> str:
@@ -38,7 +48,7 @@ def describe(audit: Audit) -> str:
         if failed:
             first = failed[0]
             console.print(f"first broken link: {first.says}")
-            console.print(f"    repair: {first.repair}")
+            console.print(f"    repair: {first.repair}", soft_wrap=True)
             broken = [table for table in audit.tables if table.first_broken_link]
             console.print(f"{len(broken)} of {len(audit.tables)} tables rest on what failed:")
             for table in broken:
@@ -56,7 +66,8 @@ def describe(audit: Audit) -> str:
         verdict = "FAILED" if failed else "passed"
         state = "publishable" if audit.publishable else "not publishable"
         console.print(
-            f"audit of {audit.results} {verdict}: {audit.files} outputs, {len(audit.tables)} tables recomputed; {state}."
+            f"audit of {audit.results} {verdict}: {audit.outputs} outputs, {audit.recomputed} of {len(audit.tables)} tables "
+            f"computed again; {state}."
         )
     return text.get().rstrip()
 

@@ -1,6 +1,9 @@
 """`preftune config`: a run's resolved settings, each key with the file that it came from."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import yaml
 
 from preftune.provenance.digest import ROOT
 from preftune.settings.base import flatten
@@ -12,6 +15,11 @@ from preftune.workflow.targets import load_plan
 def plan_of(configfile: str, extra: dict[str, Any] | None = None) -> Plan:
     """The plan of a config file."""
     return load_plan({**read_yaml(ROOT / configfile), **(extra or {})}, [configfile])
+
+
+def read_values(words: Iterable[str]) -> dict[str, Any]:
+    """Config values of words `key=value`, read as Snakemake reads them: YAML."""
+    return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
 
 
 def describe_run(configfile: str, name: str) -> str:

@@ -4,22 +4,21 @@ import subprocess
 import sys
 
 from preftune.commands.audit import raise_if_failed
-from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.provenance.audit import audit_results
 from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Plan
 
 PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
 """Which page shows the tables of a scale."""
 
 
-def publish_results(configfile: str) -> None:
+def publish_results(plan: Plan) -> None:
     """Audit the results and run the export step.
 
     Raises:
         PreftuneError: the results are not publishable, by their audit, or something in them tells who made them.
     """
-    plan = plan_of(configfile)
     config = plan.config
     audit = audit_results((ROOT / config.results).resolve(), plan)
     raise_if_failed(audit)

@@ -10,9 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-import yaml
-
-from preftune.commands.config import plan_of
+from preftune.commands.config import plan_of, read_values
 from preftune.errors import PreftuneError
 from preftune.files import hold_lock
 from preftune.provenance.digest import ROOT
@@ -60,15 +58,31 @@ def run(arguments: list[str]) -> int:
 
 def _command(plan: Plan, arguments: list[str]) -> list[str]:
     """Snakemake's command line; it compares with its own metadata, which may be lost, the records beside outputs are not."""
-    edited = find_edited(plan, Hashes())
+    forced = _values_of(arguments, "--forcerun")
+    edited = [
+        file
+        for file in find_edited(plan, Hashes())
+        if not file.startswith(tuple(f"{one}/" for one in forced))
+    ]
     if edited:
+        folder = (
+            edited[0].rpartition("/data/")[0] + "/data/" + edited[0].rpartition("/data/")[2].partition("/")[0]
+        )
         raise PreftuneError(
             f"{edited[0]}{f' and {len(edited) - 1} more files' if len(edited) > 1 else ''} of the prepared data is not what its "
-            "step wrote: it was changed by hand or damaged. Delete its folder, and the same command prepares it again."
+            f"step wrote: it was changed by hand or damaged. Make it again: add --forcerun {folder}"
         )
-    stale = find_stale(plan)
-    forced = ["--forcerun", *stale] if stale else []
-    return ["snakemake", "--rerun-incomplete", *forced, *_QUIET, *arguments]
+    if forced:  # Snakemake takes the last --forcerun alone
+        place = arguments.index("--forcerun")
+        arguments = arguments[:place] + arguments[place + 1 + len(forced) :]
+    forced = [*find_stale(plan), *forced]
+    return [
+        "snakemake",
+        "--rerun-incomplete",
+        *(["--forcerun", *forced] if forced else []),
+        *_QUIET,
+        *arguments,
+    ]
 
 
 def run_quietly(command: list[str]) -> tuple[int, set[int]]:
@@ -92,13 +106,17 @@ def _config_words(arguments: list[str]) -> list[str]:
 
 
 def _config_values(arguments: list[str]) -> dict[str, Any]:
-    """What `--config key=value ...` sets, read as Snakemake reads it: YAML values."""
-    if "--config" not in arguments:
-        return {}
-    words = itertools.takewhile(
-        lambda word: not word.startswith("-"), arguments[arguments.index("--config") + 1 :]
+    """What `--config key=value ...` sets."""
+    return read_values(_values_of(arguments, "--config"))
+
+
+def _values_of(arguments: list[str], option: str) -> list[str]:
+    """The words that follow an option, up to the next one."""
+    if option not in arguments:
+        return []
+    return list(
+        itertools.takewhile(lambda word: not word.startswith("-"), arguments[arguments.index(option) + 1 :])
     )
-    return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
 
 
 def main(arguments: list[str]) -> int:

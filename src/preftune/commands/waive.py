@@ -2,15 +2,15 @@
 
 import fnmatch
 
-from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
 from preftune.files import atomic_write_text
 from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_digest
-from preftune.provenance.records import Store
-from preftune.provenance.waivers import COLUMNS
+from preftune.provenance.store import Store
+from preftune.provenance.waivers import COLUMNS, canonical_digest, read_waivers
+from preftune.workflow.plan import Plan
 
 
-def write_waivers(configfile: str, rules: str, reason: str) -> list[str]:
+def write_waivers(plan: Plan, rules: str, reason: str) -> list[str]:
     """Add a row for each rule that matches a glob and whose results were made by other code; returns the rows.
 
     Raises:
@@ -18,15 +18,17 @@ def write_waivers(configfile: str, rules: str, reason: str) -> list[str]:
     """
     if not reason.strip() or "\t" in reason or "\n" in reason:
         raise PreftuneError("--reason: say in one line, without tabs, why the change cannot change a number.")
-    store = Store.open(ROOT / plan_of(configfile).config.results)
+    store = Store.open(ROOT / plan.config.results)
     digests: dict[str, set[str]] = {}
-    for record in store.makers.values():
+    waivers = read_waivers(WAIVERS)
+    for record in store.steps:
         if fnmatch.fnmatchcase(record.rule, rules):
-            digests.setdefault(record.rule, set()).add(record.facts["code"]["digest"])
+            made = canonical_digest(record.rule, record.facts["code"]["digest"], waivers)
+            digests.setdefault(record.rule, set()).add(made)
     rows = []
     for rule, found in sorted(digests.items()):
-        old = found - {present_digest(rule)}
-        if code_digest(rule) in found or not old:
+        old = found - {code_digest(rule)}
+        if not old or (rule, present_digest(rule)) in waivers:
             continue
         if len(old) > 1:
             raise PreftuneError(

@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 
-from preftune.commands.config import plan_of
 from preftune.progress import format_seconds
-from preftune.workflow.outputs import list_outputs
+from preftune.workflow.outputs import list_selected
+from preftune.workflow.plan import Plan
 from preftune.workflow.reasons import Stage, find_stages
 
 SHOWN = 4
 """Outputs of a group that are named."""
 
 
-def explain_reruns(configfile: str, extra: dict[str, object] | None = None) -> str:
+def explain_reruns(plan: Plan) -> str:
     """Stages that would run, those of one rule with the same reasons together, and the sum of their costs."""
-    plan = plan_of(configfile, extra)
-    stages, total = find_stages(plan), len(dict(list_outputs(plan)))
+    stages, total = find_stages(plan), len(dict(list_selected(plan)))
     if not stages:
-        return f"Nothing would run: all {total} results of {configfile} are what its code, settings and data give."
+        return f"Nothing would run: all {total} results of {plan.source} are what its code, settings and data give."
     groups: dict[tuple[object, ...], list[Stage]] = {}
     for stage in stages:
         groups.setdefault((stage.rule, stage.reasons if stage.own else "follows"), []).append(stage)

@@ -7,7 +7,7 @@ from rocrate.model import Entity
 from rocrate.rocrate import ROCrate
 
 from preftune.exports.entities import Files, add, slug
-from preftune.exports.values import first_output, flatten
+from preftune.exports.values import setting_pairs
 from preftune.provenance.record import hash_settings
 from preftune.provenance.records import Record
 
@@ -46,7 +46,7 @@ class Actions:
 
     def add_step(self, record: Record) -> Entity:
         """One run of a step."""
-        facts, made = record.facts, first_output(record)
+        facts, made = record.facts, record.made
         tool = self._tool(record)
         properties: dict[str, Any] = {
             "name": f"{record.rule}: {made}",
@@ -125,7 +125,7 @@ class Actions:
     def _values(self, record: Record, tool: Entity) -> list[Entity]:
         """Settings and seed; equal values of one rule are one entity."""
         found = []
-        for key, value in (*flatten(record.facts["settings"]), ("seed", record.facts["seed"])):
+        for key, value in (*setting_pairs(record.facts["settings"]), ("seed", record.facts["seed"])):
             name = f"#value/{record.rule}/{slug(key)}/{hash_settings(value)[:8]}"
             entity = self.crate.get(name) or add(self.crate, name, "PropertyValue", name=key, value=value)
             self._fills(tool, f"{record.rule}/setting/{key}", "input", entity)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preftune.errors import PreftuneError
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 
 TABLES = (".arrow", ".parquet")
 

@@ -13,10 +13,11 @@ from rocrate.rocrate import ROCrate
 
 from preftune.exports.actions import COMPLETED, Actions
 from preftune.exports.entities import Files, add
-from preftune.exports.values import first_output, list_steps, media_type
+from preftune.exports.values import media_type
 from preftune.files import atomic_write_bytes, list_tree, sha256_file
 from preftune.provenance.digest import ROOT
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 
 CODE = "code"
 """Folder of the crate with the workflow's own files: a crate must hold its main workflow."""
@@ -52,7 +53,8 @@ def build_crate(store: Store, code: Path) -> dict[str, Any]:
     Raises:
         PreftuneError: the folder has no record of a step.
     """
-    steps = list_steps(store)
+    store.require_steps()
+    steps = store.upstream(sorted(store.makers))
     crate = ROCrate(version="1.1")
     files = Files(crate, store)
     citation = yaml.safe_load((code / "CITATION.cff").read_text(encoding="utf-8"))
@@ -156,7 +158,7 @@ def _add_workflow_run(
     ]
     properties = {
         "name": f"Run of the workflow for {files.store.prefix}",
-        "description": f"{len(steps)} runs of steps, the last of which made {first_output(steps[-1])}.",
+        "description": f"{len(steps)} runs of steps, the last of which made {steps[-1].made}.",
         "instrument": workflow,
         "agent": actions.agent,
         "actionStatus": COMPLETED,

@@ -6,8 +6,9 @@ from typing import Any
 
 from preftune.exports.columns import describe_columns
 from preftune.exports.sources import GENERATORS, UNKNOWN, Source, Sources
-from preftune.exports.values import file_hash, file_size, first_output, flatten, list_steps, media_type
-from preftune.provenance.records import Record, Store
+from preftune.exports.values import file_hash, file_size, media_type, setting_pairs
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 _PAPERS = {"generate_language_data": "dph", "generate_scenes": "context_peft"}
@@ -46,18 +47,18 @@ def write_data_cards(store: Store) -> dict[str, dict[str, Any]]:
     sources = Sources(store)
     return {
         _card_path(store, record): _card(store, sources, record)
-        for record in sorted(list_steps(store), key=first_output)
+        for record in sorted(store.steps, key=lambda one: one.made)
         if is_data(record)
     }
 
 
 def _card_path(store: Store, record: Record) -> str:
-    inside = first_output(record).removeprefix(f"{store.prefix}/").split("/")
+    inside = record.made.removeprefix(f"{store.prefix}/").split("/")
     return f"data/{_PAPERS.get(record.rule, inside[0])}/{inside[-1]}.json"
 
 
 def _card(store: Store, sources: Sources, record: Record) -> dict[str, Any]:
-    source, made = sources.prepared(record), first_output(record)
+    source, made = sources.prepared(record), record.made
     kind = (
         "" if source is None or source.kind == "dataset" or record.rule in GENERATORS else f"-{source.kind}"
     )
@@ -138,10 +139,10 @@ def _description(store: Store, sources: Sources, record: Record) -> str:
     notes = facts["facts"]
     rows = notes.get("rows") or notes.get("images") or notes.get("examples")
     said = [
-        f"{first_output(record)}, written by rule {record.rule} of preftune at commit {code['commit']}, seed {facts['seed']}.",
+        f"{record.made}, written by rule {record.rule} of preftune at commit {code['commit']}, seed {facts['seed']}.",
         f"It rests on {'; '.join(data)}." if data else "Its record names no registered data set.",
         f"Rows: {json.dumps(rows, sort_keys=True)}." if rows else "",
-        f"Settings: {', '.join(f'{key} {value}' for key, value in flatten(facts['settings']))}."
+        f"Settings: {', '.join(f'{key} {value}' for key, value in setting_pairs(facts['settings']))}."
         if facts["settings"]
         else "",
         f"Its record is {record.name}.",

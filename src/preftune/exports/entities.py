@@ -9,7 +9,8 @@ from rocrate.rocrate import ROCrate
 from preftune.exports.sources import UNKNOWN, Source, Sources, model_source
 from preftune.exports.values import file_hash, file_size, media_type
 from preftune.files import sha256_file
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 
 
 def slug(text: str) -> str:

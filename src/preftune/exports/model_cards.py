@@ -8,8 +8,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from preftune.exports.scores import Score, evaluations, read_scores
 from preftune.exports.sources import UNKNOWN, Source, Sources, dataset_source
-from preftune.exports.values import first_output, flatten, list_steps
-from preftune.provenance.records import Record, Store
+from preftune.exports.values import setting_pairs
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 
 KINDS = {
     "train_sft": "a language model, tuned on prompts with their right answers (supervised fine-tuning)",
@@ -56,8 +57,8 @@ class Model:
 def list_models(store: Store) -> list[Model]:
     """Every trained model of a results folder, by its path."""
     found = []
-    for record in sorted(list_steps(store), key=first_output):
-        parts = first_output(record).removeprefix(f"{store.prefix}/").split("/")
+    for record in sorted(store.steps, key=lambda one: one.made):
+        parts = record.made.removeprefix(f"{store.prefix}/").split("/")
         if record.rule.startswith("train_") and len(parts) == 4:
             found.append(Model(record, next(iter(record.outputs())), parts[0], *parts[2:]))
     return found
@@ -163,7 +164,7 @@ def _data(sources: Sequence[Source]) -> str:
 
 
 def _settings(model: Model) -> str:
-    rows = [(key, f"`{value}`") for key, value in flatten(model.record.facts["settings"])]
+    rows = [(key, f"`{value}`") for key, value in setting_pairs(model.record.facts["settings"])]
     return "## Settings\n\n" + _table(
         ("Setting", "Value"), [*rows, ("seed", f"`{model.record.facts['seed']}`")]
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from preftune.exports.sources import registry
-from preftune.exports.values import first_output, list_steps
 from preftune.files import read_json
-from preftune.provenance.records import PAPERS, Record, Store
+from preftune.provenance.records import PAPERS, Record
+from preftune.provenance.store import Store
 
 _METRICS = re.compile(r"^(perplexity|text_perplexity|bits_per_character|accuracy)$")
 
@@ -41,7 +41,7 @@ def list_score_files(results: Path) -> list[Path]:
 def evaluations(store: Store) -> dict[str, list[Record]]:
     """The steps that evaluated each model, by the path of the model."""
     found: dict[str, list[Record]] = {}
-    for step in sorted(list_steps(store), key=first_output):
+    for step in sorted(store.steps, key=lambda one: one.made):
         if step.rule.startswith("evaluate_"):
             for model in dict.fromkeys(_models(store, step)):
                 found.setdefault(model, []).append(step)

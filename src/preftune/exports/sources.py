@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any, Literal
 
 from preftune.provenance.digest import ROOT
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 from preftune.workflow.registry import read_yaml
 
 UNKNOWN = "unknown"
@@ -159,7 +160,7 @@ def _leaf(path: str) -> Source | None:
 
 def registered_names(record: Record) -> list[str]:
     """The data sets of config/datasets.yaml whose rows or layout a preparing step read."""
-    output = str(next(iter(record.outputs()))["path"])
+    output = record.made
     names = {
         "prepare_dataset": [output.rsplit("/", 1)[-1]],
         "prepare_captions": ["coco"],

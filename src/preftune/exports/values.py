@@ -7,11 +7,10 @@ from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.provenance.privacy import find_private
-from preftune.provenance.record import hash_settings, public_argument
-from preftune.provenance.records import Record, Store
+from preftune.provenance.record import public_argument
+from preftune.provenance.store import Store
+from preftune.settings.base import flatten
 
-EXPORTS = ("export_crate", "export_cards")
-"""Steps that write views: a view does not show the steps that wrote views before."""
 MEDIA_TYPES = {
     ".json": "application/json", ".jsonl": "application/jsonl", ".csv": "text/csv", ".tsv": "text/tab-separated-values",
     ".md": "text/markdown", ".tex": "application/x-tex", ".html": "text/html", ".txt": "text/plain",
@@ -26,16 +25,11 @@ def media_type(name: str) -> str:
     return MEDIA_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
 
 
-def flatten(settings: dict[str, Any] | None, above: str = "") -> Iterator[tuple[str, Any]]:
+def setting_pairs(settings: dict[str, Any] | None) -> Iterator[tuple[str, Any]]:
     """Settings as pairs of a dotted key and a number, text or truth value; lists and null as JSON text."""
-    for key, value in sorted((settings or {}).items()):
-        name = f"{above}{key}"
-        if isinstance(value, dict) and value:
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, str | bool | int | float):
-            yield name, _public(value)
-        else:
-            yield name, json.dumps(_public(value), sort_keys=True)
+    for name, value in sorted(flatten(settings or {}).items()):
+        plain = isinstance(value, str | bool | int | float)
+        yield name, _public(value) if plain else json.dumps(_public(value), sort_keys=True)
 
 
 def _public(value: Any) -> Any:
@@ -45,26 +39,6 @@ def _public(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _public(item) for key, item in value.items()}
     return public_argument(value) if isinstance(value, str) else value
-
-
-def list_steps(store: Store) -> list[Record]:
-    """Each run of a step once, whatever the number of its record files, the earliest in the chain first.
-
-    Raises:
-        PreftuneError: the folder has no readable record.
-    """
-    steps: dict[str, Record] = {}
-    for record in store.upstream(sorted(store.makers)):
-        if record.rule not in EXPORTS:
-            steps.setdefault(hash_settings(record.facts), record)
-    if not steps:
-        raise PreftuneError(f"{store.folder} has no record of a step: run `make results` first.")
-    return list(steps.values())
-
-
-def first_output(record: Record) -> str:
-    """The path that names a step: that of its first output."""
-    return min(str(output["path"]) for output in record.outputs())
 
 
 def file_hash(store: Store, name: str) -> str:

@@ -1,16 +1,18 @@
 """The audit of a results folder: every hash, link, aggregate and printed digit, offline; the first broken link of each table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.provenance import integrity, origins, recompute
-from preftune.provenance.digest import present_digest
+from preftune.provenance.digest import WAIVERS, code_digest, present_digest
 from preftune.provenance.hashes import Hashes
 from preftune.provenance.record import describe_git, hash_settings, now, seal
-from preftune.provenance.records import Fault, Record, Store
+from preftune.provenance.records import Fault, Record
+from preftune.provenance.store import Store
+from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.workflow.plan import Plan
 
 SCHEMA = "preftune/audit/1"
@@ -35,12 +37,16 @@ class TableAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """Faults in the order of the steps that they concern, the earliest first, and a summary of each table."""
+    """Faults in the order of the steps that they concern, the earliest first, and a summary of each table.
+
+    recomputed: tables that were computed again, now or by an earlier audit of the same content.
+    """
 
     results: str
     faults: tuple[Fault, ...]
     tables: tuple[TableAudit, ...]
-    files: int
+    outputs: int
+    recomputed: int
 
     @property
     def failed(self) -> list[Fault]:
@@ -62,7 +68,8 @@ class Audit:
                 "checkout": describe_git(),
                 "passed": not self.failed,
                 "publishable": self.publishable,
-                "files": self.files,
+                "outputs": self.outputs,
+                "recomputed": self.recomputed,
                 "faults": [asdict(fault) for fault in self.faults],
                 "tables": [asdict(table) for table in self.tables],
             }
@@ -82,58 +89,81 @@ def audit_results(
         folder: a scale's results, or their published copy, wherever it lies.
         plan: what the results should hold now; None: they are not compared with a config.
         deep: read every byte again, whatever was read before.
-        published: weights and prepared rows are not part of the copy: they are listed as absent, never as verified.
+        published: the copy is of its own day and holds no weights and rows: those are absent, never verified, and that code
+            has moved on since is no fault.
         memory: where hashes are remembered.
 
     Raises:
-        PreftuneError: the folder is none, or cannot be read.
+        PreftuneError: the folder is none, holds no records, or cannot be read.
     """
     hashes = Hashes(deep, memory)
-    store = Store.open(folder, views=True)
-    faults = list(store.faults)
+    configfile = plan.source if plan else "config.yaml"
+    store = Store.open(folder, views=True, configfile=configfile, resources=not published)
+    store.require_steps()
+    faults = [*origins.forget_leftovers(store, plan)] if plan else []
+    faults += store.faults
     faults += integrity.check_outputs(store, hashes, published)
     faults += integrity.check_links(store, hashes, published)
     faults += origins.check_code(store)
     faults += origins.check_environment(store)
     faults += origins.check_uniformity(store)
-    faults += origins.check_attempts(store)
+    faults += origins.check_attempts(store, plan)
     faults += origins.check_plan(store, plan) if plan else []
-    damaged = {fault.place for fault in faults if fault.grade in ("missing", "broken")}
-    faults += _check_tables(store, hashes, damaged)
+    damaged = [fault.place for fault in faults if fault.grade in ("missing", "broken")]
+    found, recomputed = _check_tables(store, hashes, damaged)
+    faults += found
     hashes.save()
     if published:
         faults = [_as_published(fault) for fault in faults]
     ordered = tuple(sort_faults(store, faults))
     tables = tuple(_summarise(store, record, ordered) for record in store.tables)
-    return Audit(store.prefix, ordered, tables, len(store.makers))
+    return Audit(store.prefix, ordered, tables, len(store.makers), recomputed)
 
 
-def _check_tables(store: Store, hashes: Hashes, damaged: set[str]) -> Iterable[Fault]:
-    """Recompute the tables whose scores are whole: of the others the damage is known already.
+def _check_tables(store: Store, hashes: Hashes, damaged: Sequence[str]) -> tuple[list[Fault], int]:
+    """Recompute the tables whose scores are whole and whose code is the present one; faults, and how many were recomputed.
 
-    What a table is computed from and by decides it, so that one that passed is not computed again.
+    Of the others it is known already what is wrong. What a table is computed from and by decides it, so that one that passed
+    is not computed again.
     """
+    faults: list[Fault] = []
+    count = 0
     for record in store.tables:
         inputs = [item["path"] for item in record.inputs()]
-        if any(place.startswith(tuple(inputs)) for place in damaged):
-            continue
+        hurt = any(place == name or place.startswith(f"{name}/") for place in damaged for name in inputs)
         partial = next((name for name in inputs if not _is_whole(store, name)), None)
-        if partial is not None:
-            made = next(iter(record.outputs()))["path"]
-            says = f"{made} cannot be computed again from here: {partial} is not present as a whole."
-            yield Fault("absent", made, says)
+        if partial is not None and not hurt:
+            says = f"{record.made} cannot be computed again from here: {partial} is not present as a whole."
+            faults.append(Fault("absent", record.made, says))
+        if hurt or partial is not None or not _is_of_now(store, hashes, record):
             continue
-        files = [
-            *inputs,
-            *(output["path"] for output in record.outputs() if store.locate(output["path"]).is_file()),
-        ]
+        count += 1
+        files = [*inputs, *(one["path"] for one in record.outputs() if store.locate(one["path"]).is_file())]
         contents = {name: hashes.tree(store.locate(name)) for name in files}
-        key = hash_settings(["table", store.prefix, record.facts["command"], contents, _code(record.rule)])
+        key = hash_settings(
+            ["table", store.prefix, record.facts["command"], contents, present_digest(record.rule)]
+        )
         if not hashes.has_passed(key):
             found = list(recompute.check_table(store, record))
-            yield from found
+            faults += found
             if not found:
                 hashes.remember_passed(key)
+    return faults, count
+
+
+def _is_of_now(store: Store, hashes: Hashes, record: Record) -> bool:
+    """Whether the present code and registries are those that a table was made with: else it would rightly differ."""
+    try:
+        same = canonical_digest(
+            record.rule, record.facts["code"]["digest"], read_waivers(WAIVERS)
+        ) == code_digest(record.rule)
+    except PreftuneError:  # a rule of an older version
+        return False
+    outside = [item for item in record.inputs() if not item["path"].startswith(f"{store.prefix}/")]
+    return same and all(
+        store.locate(item["path"]).is_file() and hashes.file(store.locate(item["path"])) == item["sha256"]
+        for item in outside
+    )
 
 
 def _is_whole(store: Store, name: str) -> bool:
@@ -142,13 +172,6 @@ def _is_whole(store: Store, name: str) -> bool:
     outputs = list(maker.outputs()) if maker else []
     files: dict[str, str] = next((one["files"] for one in outputs if one["path"] == name), {})
     return path.exists() and all((path / file).is_file() for file in files)
-
-
-def _code(rule: str) -> str:
-    try:
-        return present_digest(rule)
-    except PreftuneError:  # a rule of an older version, whose table cannot be computed again
-        return ""
 
 
 def _as_published(fault: Fault) -> Fault:
@@ -179,11 +202,13 @@ def sort_faults(store: Store, faults: Sequence[Fault]) -> list[Fault]:
 def first_broken_link(store: Store, record: Record, faults: Sequence[Fault]) -> Fault | None:
     """The first failing fault among all that a table rests on."""
     made = [output["path"] for output in record.outputs()]
-    chain = {id(one) for one in store.upstream(made)} | {id(record)}
-    records = {one.name for one in store.records.values() if id(one) in chain}
+    steps = [*store.upstream(made), record]
+    chain = {id(one) for one in steps}
+    places = {one.name for one in store.records.values() if id(one) in chain}
+    places |= {item["path"] for one in steps for item in one.inputs()}
     for fault in faults:
         maker = store.records.get(fault.place) or store.maker(fault.place)
-        if fault.grade in FAILING and ((maker and id(maker) in chain) or fault.place in records):
+        if fault.grade in FAILING and ((maker and id(maker) in chain) or fault.place in places):
             return fault
     return None
 
@@ -195,7 +220,7 @@ def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAu
     energies = [one.facts["energy"]["watt_hours"] for one in chain]
     known = [value for value in energies if value is not None]
     return TableAudit(
-        table=next(name for name in made if name.endswith(".csv")).removesuffix(".csv"),
+        table=record.made.removesuffix(".csv").removesuffix(".audit.json"),
         steps=len(chain),
         commits=tuple(sorted({str(one.facts["code"]["commit"]) for one in chain})),
         hardware=tuple(sorted({_machine(one) for one in chain})),

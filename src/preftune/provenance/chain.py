@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
-from preftune.files import read_json
 from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
-from preftune.provenance.records import PAPERS, Record, Store
+from preftune.provenance.records import PAPERS, Record
+from preftune.provenance.store import Store
 from preftune.settings.base import flatten
+from preftune.tables.files import read_records
 from preftune.workflow.config import did_you_mean
 from preftune.workflow.registry import read_yaml
 
@@ -39,7 +41,7 @@ def find_cell(store: Store, table: str, row: str, column: str) -> tuple[str, dic
     }
     if table not in names:
         raise PreftuneError(f"{store.folder} has no table {table}{did_you_mean(table, sorted(names))}")
-    cells = read_cells(names[table])
+    cells = read_records(names[table])
     rows = list(dict.fromkeys(cell["row"] for cell in cells))
     if _match(row, rows) is None:
         raise PreftuneError(f"table {table} has no row {row}{did_you_mean(row, rows)}")
@@ -51,12 +53,6 @@ def find_cell(store: Store, table: str, row: str, column: str) -> tuple[str, dic
     return store.public(names[table]), own[str(_match(column, list(own)))]
 
 
-def read_cells(path: Path) -> list[dict[str, Any]]:
-    """The cell (or claim) records of a table."""
-    records = read_json(path)
-    return records["records"] if isinstance(records, dict) else records
-
-
 def _match(name: str, names: Sequence[str]) -> str | None:
     """The name itself, else the only one that differs from it in upper and lower case alone."""
     if name in names:
@@ -66,53 +62,49 @@ def _match(name: str, names: Sequence[str]) -> str | None:
 
 
 def chain_of(store: Store, files: Sequence[str]) -> list[Link]:
-    """Every step that these score files rest on, the latest first; of an evaluation's data sets only the task's own."""
+    """Every step that these score files rest on, the latest first; of an evaluation's data sets only the files' own tasks'."""
     order: list[Link] = []
     seen: set[str] = set()
+    datasets = {dataset_of(Path(file).stem) for file in files} - {""}
 
     def visit(name: str) -> None:
         record = store.maker(name)
         if record is None or record.name in seen:
             return
         seen.add(record.name)
-        parents = _parents(store, record, name)
+        parents = _parents(store, record, datasets)
         for parent in parents:
             visit(parent)
-        order.append(
-            Link(
-                _made(record),
-                record.rule,
-                describe_step(store, record),
-                [p for p in parents if store.maker(p)],
-            )
-        )
+        known = [parent for parent in parents if store.maker(parent)]
+        order.append(Link(record.made, record.rule, describe_step(record), known))
 
     for file in files:
         visit(file)
     return order[::-1]
 
 
-def _made(record: Record) -> str:
-    return str(next(iter(record.outputs()))["path"])
-
-
-def _parents(store: Store, record: Record, name: str) -> list[str]:
-    """What a step read, without the data sets of other tasks than the file's."""
-    dataset = _dataset_of(Path(name).stem)
-    parents = []
+def _parents(store: Store, record: Record, datasets: set[str]) -> list[str]:
+    """What a step read; where it scored more tasks than those of the data sets, without the others' data."""
+    scores = record.rule.startswith("evaluate_") and datasets
+    parents: list[str] = []
     for group, items in record.facts["inputs"].items():
         for item in items:
-            other = group == "datasets" and dataset and Path(item["path"]).name != dataset
-            if not other:
+            if not (scores and group == "datasets" and Path(item["path"]).name not in datasets):
                 parents += store.parts(item["path"]) or [item["path"]]
     return parents
 
 
-def _dataset_of(task: str) -> str:
-    return str(read_yaml(ROOT / "config/tasks.yaml").get(task, {}).get("dataset", ""))
+def dataset_of(task: str) -> str:
+    """The data set of a task, or nothing for what is no task."""
+    return str(_tasks().get(task, {}).get("dataset", ""))
 
 
-def describe_step(store: Store, record: Record) -> list[tuple[str, str]]:
+@cache
+def _tasks() -> dict[str, Any]:
+    return dict(read_yaml(ROOT / "config/tasks.yaml"))
+
+
+def describe_step(record: Record) -> list[tuple[str, str]]:
     """What a reader asks of one step: when, on what, with which code, settings, seed and inputs; what it cost."""
     facts = record.facts
     code, environment, time, hardware = (facts[key] for key in ("code", "environment", "time", "hardware"))

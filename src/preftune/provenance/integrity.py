@@ -2,84 +2,99 @@
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.files import sha256_lines
-from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
-from preftune.provenance.records import Fault, Record, Store, record_names
+from preftune.provenance.records import PAPERS, Fault, Record, record_names
+from preftune.provenance.store import Store
 
 SHORT = 12
 """Hex digits of a hash that sentences show."""
+LARGE = ("models", "data", "features", "reference", "captions", "attention", "submission", "figures")
+"""Folders of a paper that a published copy holds in part: weights, rows, images and vector graphics stay away."""
+WATCHED = ("tables", "figures")
+"""Folders of a paper in which every file is an output."""
 
 
 def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
-    """Every output against the hash that its record states; each file of a folder by name."""
+    """Every output against the hash that its record states; each file of a folder by name; and nothing beside them."""
     yield from _check_records(store)
     for name, record in store.makers.items():
         output = next(output for output in record.outputs() if output["path"] == name)
         path = store.locate(name)
         if path.is_symlink():
             yield _linked(store, name)
-        elif not path.exists() or (published and path.is_dir()):
-            yield from _check_published(store, hashes, output) if published else [_missing(store, name)]
-        elif path.is_dir():
-            yield from _check_folder(store, hashes, output)
-        elif hashes.file(path) != output["sha256"]:
+        elif not path.exists() and not output["files"]:
+            yield _missing(store, name, published)
+        elif output["files"]:
+            yield from _check_folder(store, hashes, output, published)
+        elif _hash(hashes, path) != output["sha256"]:
             yield _changed(store, name)
+    yield from _check_strangers(store)
 
 
 def _check_records(store: Store) -> Iterator[Fault]:
-    """A step leaves its record beside each of its outputs."""
+    """A step leaves its record, the same one, beside each of its outputs."""
     unreadable = {fault.place for fault in store.faults}
     for step in store.steps:
         for output in step.outputs():
             name = output["path"]
+            place = record_names(name)[not store.locate(name).is_dir()]
             if name not in store.makers and unreadable.isdisjoint(record_names(name)):
-                place = record_names(name)[not store.locate(name).is_dir()]
                 yield Fault(
                     "missing",
                     place,
                     f"{place} is gone: nothing tells how {name} was made.",
                     store.remake(name),
                 )
+            elif name in store.makers and store.makers[name] is not step:
+                says = f"{place} is not the record that the step left beside its other outputs, {step.made} among them."
+                yield Fault("broken", place, says, store.remake(name))
 
 
-def _check_folder(store: Store, hashes: Hashes, output: dict[str, Any]) -> Iterator[Fault]:
+def _check_folder(store: Store, hashes: Hashes, output: dict[str, Any], published: bool) -> Iterator[Fault]:
     name, stated = output["path"], output["files"]
     folder = store.locate(name)
-    try:
-        found = hashes.files(folder)
-    except OSError as error:
-        raise PreftuneError(f"{name} cannot be read ({error.strerror}): mend its permissions.") from error
+    found = _hashes(hashes, folder)
     for file in sorted(stated.keys() | found.keys()):
         place = f"{name}/{file}"
         if (folder / file).is_symlink():
             yield _linked(store, place)
         elif file not in found:
-            yield _missing(store, place)
+            yield _missing(store, place, published)
         elif file not in stated:
-            says = (
-                f"{place} was not written by the step that made {name}: take it away, or make {name} again."
-            )
-            yield Fault("broken", place, says, store.remake(name))
+            yield _strange(store, place)
         elif stated[file] != found[file]:
             yield _changed(store, place)
 
 
-def _check_published(store: Store, hashes: Hashes, output: dict[str, Any]) -> Iterator[Fault]:
-    """Of a published folder what is there; weights and rows are not."""
-    name = output["path"]
-    for file, stated in (output["files"] or {"": output["sha256"]}).items():
-        place = f"{name}/{file}".rstrip("/")
-        path = store.locate(place)
-        if not path.is_file():
-            yield Fault(
-                "absent", place, f"{place} is not present here: it was not published, so it is not verified."
-            )
-        elif hashes.file(path) != stated:
-            yield _changed(store, place)
+def _check_strangers(store: Store) -> Iterator[Fault]:
+    """Files beside tables and figures that no step wrote."""
+    told = {output["path"] for step in store.steps for output in step.outputs()}
+    unreadable = {fault.place for fault in store.faults}
+    for folder in (store.folder / paper / part for paper in PAPERS for part in WATCHED):
+        for path in sorted(folder.glob("*")):
+            name = store.public(path)
+            own = path.name.startswith(".") or path.name.endswith("run.json")
+            if not own and name not in told and unreadable.isdisjoint(record_names(name)):
+                yield _strange(store, name)
+
+
+def _hash(hashes: Hashes, path: Path) -> str:
+    try:
+        return hashes.tree(path)
+    except OSError as error:
+        raise PreftuneError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
+
+
+def _hashes(hashes: Hashes, folder: Path) -> dict[str, str]:
+    try:
+        return hashes.files(folder)
+    except OSError as error:
+        raise PreftuneError(f"{folder} cannot be read ({error.strerror}): mend its permissions.") from error
 
 
 def _linked(store: Store, name: str) -> Fault:
@@ -87,7 +102,17 @@ def _linked(store: Store, name: str) -> Fault:
     return Fault("broken", name, says, store.remake(name))
 
 
-def _missing(store: Store, name: str) -> Fault:
+def _strange(store: Store, name: str) -> Fault:
+    says = f"{name} was not written by a step: take it away."
+    return Fault("broken", name, says, f"rm {store.locate(name)}")
+
+
+def _missing(store: Store, name: str, published: bool) -> Fault:
+    parts = name.removeprefix(f"{store.prefix}/").split("/")
+    if published and (parts[0] not in PAPERS or parts[1] in LARGE):
+        return Fault(
+            "absent", name, f"{name} is not present here: it was not published, so it is not verified."
+        )
     return Fault("missing", name, f"{name} is gone; its record is still there.", store.remake(name))
 
 
@@ -112,40 +137,44 @@ def _contents(output: dict[str, Any]) -> tuple[str, ...]:
 def _check_link(
     store: Store, hashes: Hashes, record: Record, item: dict[str, Any], published: bool
 ) -> Iterator[Fault]:
-    name = item["path"]
-    made = next(iter(record.outputs()))["path"]
+    name, made = item["path"], record.made
     maker, path = store.makers.get(name), store.locate(name)
+    inside = name.startswith(("resources/", f"{store.prefix}/"))
     if name.startswith("external:"):
-        yield Fault(
-            "note",
-            name,
-            f"{made} was made from {name} outside the checkout: it cannot be followed from here.",
-        )
+        says = f"{made} was made from {name} outside the checkout: it cannot be followed from here."
+        yield Fault("note", made, says)
     elif maker is not None:
-        stated = next(output for output in maker.outputs() if output["path"] == name)
-        if item["sha256"] not in _contents(stated):
-            says = (
-                f"{made} was made from another {name} (content {item['sha256'][:SHORT]}) than is there now "
-                f"({stated['sha256'][:SHORT]})."
-            )
-            yield Fault("broken", made, says, store.remake(made))
-        elif item["record_sha256"] != hashes.file(maker.path):
-            place = maker.name
-            says = (
-                f"{place} is not the record that {made} was made with: it was edited, or its step ran again."
-            )
-            yield Fault("broken", place, says, store.remake(name))
+        yield from _check_maker(store, hashes, record, item, maker)
+    elif not inside:
+        # Registries, templates and pages: what of them counts is a part of the identity, which the plan compares.
+        if not path.exists() or _hash(hashes, path) != item["sha256"]:
+            yield Fault("note", made, f"{name} has changed since {made} was made from it.")
+    elif published and (not path.exists() or path.is_dir() or not name.startswith(f"{store.prefix}/")):
+        yield Fault(
+            "absent", name, f"{name}, an input of {made}, is not present here, so it is not verified."
+        )
     elif not path.exists():
-        if published:
-            yield Fault(
-                "absent", name, f"{name}, an input of {made}, is not present here, so it is not verified."
-            )
-        else:
-            yield Fault("missing", name, f"{name}, an input of {made}, is gone.", store.remake(made))
-    elif not (published and path.is_dir()) and hashes.tree(path) != item["sha256"]:
-        if path.is_relative_to(ROOT) and not name.startswith(("resources/", f"{store.prefix}/")):
-            says = f"{name} has changed since {made} was made from it."
-            yield Fault("stale", made, says, store.remake(made))
-        else:
-            says = f"{name} holds other bytes than {made} was made from."
-            yield Fault("broken", name, says, store.remake(made))
+        yield Fault("missing", name, f"{name}, an input of {made}, is gone.", store.remake(name))
+    elif _hash(hashes, path) != item["sha256"]:
+        yield Fault(
+            "broken", name, f"{name} holds other bytes than {made} was made from.", store.remake(name)
+        )
+
+
+def _check_maker(
+    store: Store, hashes: Hashes, record: Record, item: dict[str, Any], maker: Record
+) -> Iterator[Fault]:
+    name, made = item["path"], record.made
+    stated = next(output for output in maker.outputs() if output["path"] == name)
+    if item["sha256"] not in _contents(stated):
+        says = (
+            f"{made} was made from another {name} (content {item['sha256'][:SHORT]}) than is there now "
+            f"({stated['sha256'][:SHORT]})."
+        )
+        yield Fault("broken", made, says, store.remake(made))
+    elif item["record_sha256"] != hashes.file(maker.path):
+        place = maker.name
+        # A step that ran again with the same outcome leaves a new record; an edited one of version 2 betrays itself.
+        again = "sha256" in maker.facts
+        says = f"{place} is not the record that {made} was made with: its step ran again{'' if again else ', or it was edited'}."
+        yield Fault("note" if again else "broken", place, says, "" if again else store.remake(made))

@@ -1,18 +1,18 @@
 """What results were made with, against what is here now: code, environment, settings, data, seeds; and what failed."""
 
 import subprocess
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 from preftune.errors import PreftuneError
-from preftune.files import read_json, sha256_file
+from preftune.files import read_json
 from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_digest
 from preftune.provenance.record import fingerprint
-from preftune.provenance.records import Fault, Record, Store, record_names
+from preftune.provenance.records import PAPERS, Fault, Record, record_names
+from preftune.provenance.store import Store
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.tables.files import read_records
-from preftune.workflow.outputs import list_outputs
+from preftune.workflow.outputs import list_outputs, list_selected
 from preftune.workflow.plan import Plan
 
 
@@ -20,7 +20,7 @@ def check_code(store: Store) -> Iterator[Fault]:
     """The digest of each record's code against the present one, and its files against the commit that it names."""
     waivers = read_waivers(WAIVERS)
     for record in store.steps:
-        made, digest = next(iter(record.outputs()))["path"], record.facts["code"]["digest"]
+        made, digest = record.made, record.facts["code"]["digest"]
         try:
             present, canonical = present_digest(record.rule), code_digest(record.rule)
         except PreftuneError:
@@ -73,31 +73,42 @@ def _blobs(commit: str) -> dict[str, str] | None:
 
 
 def _check_fingerprint(store: Store, made: str, record: Record) -> Iterator[Fault]:
+    """The fingerprint of its day: by the digest that ran, or by the one that a waiver let stand for it."""
     facts = record.facts
-    digest = canonical_digest(record.rule, facts["code"]["digest"], read_waivers(WAIVERS))
-    if "fingerprint" in facts:
-        again = fingerprint(record.rule, digest, facts["settings"], facts["seed"], facts["inputs"])
-        if facts["fingerprint"] != again:
-            says = f"{made} carries the fingerprint {facts['fingerprint']}, its record gives {again}."
-            yield Fault("broken", made, says, store.remake(made))
+    ran = facts["code"]["digest"]
+    digests = {ran, canonical_digest(record.rule, ran, read_waivers(WAIVERS))}
+    marks = {
+        fingerprint(record.rule, digest, facts["settings"], facts["seed"], facts["inputs"])
+        for digest in digests
+    }
+    if "fingerprint" in facts and facts["fingerprint"] not in marks:
+        says = f"{made} carries the fingerprint {facts['fingerprint']}, its record gives {', '.join(sorted(marks))}."
+        yield Fault("broken", made, says, store.remake(made))
 
 
 def check_environment(store: Store) -> Iterator[Fault]:
-    """The locked packages of each record against those of this checkout, and packages that differ within the results."""
-    lock = sha256_file(ROOT / "requirements.txt")
-    others = [record for record in store.steps if record.facts["environment"]["lock_sha256"] != lock]
-    if others:
-        made = next(iter(others[0].outputs()))["path"]
-        says = (
-            f"{len(others)} results, {made} first, were made with another requirements.txt than is here now."
-        )
-        yield Fault("stale", made, says, store.remake(made))
+    """The packages of each record against those that requirements.txt locks now."""
+    locked = locked_versions()
+    others: dict[str, list[str]] = {}
+    for record in store.steps:
+        for name, version in record.facts["environment"]["packages"].items():
+            if name in locked and version.split("+")[0] != locked[name]:
+                others.setdefault(f"{name} {version}, locked now {locked[name]}", []).append(record.made)
+    for what, made in sorted(others.items()):
+        says = f"{len(made)} results, {made[0]} first, were made with {what}."
+        yield Fault("stale", made[0], says, store.remake(made[0]))
+
+
+def locked_versions() -> dict[str, str]:
+    """The packages and versions of requirements.txt."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
 
 
 def check_uniformity(store: Store) -> Iterator[Fault]:
     """Versions, devices, commits and templates that differ between the scores of one table."""
     for record in store.tables:
-        made = next(iter(record.outputs()))["path"]
+        made = record.made
         scores = [one for one in store.upstream([made]) if one.rule.startswith("evaluate_")]
         for what, values in (
             (
@@ -137,33 +148,29 @@ def _digests(scores: Sequence[Record]) -> dict[str, set[str]]:
     return found
 
 
-def check_attempts(store: Store) -> Iterator[Fault]:
-    """Attempts that failed: before a success, and of outputs that never came to be."""
-    counts = Counter(
-        {next(iter(record.outputs()))["path"]: len(record.facts["failed_attempts"]) for record in store.steps}
-    )
-    for made, count in counts.items():
-        if count:
-            yield Fault(
-                "note", made, f"{made} was made at attempt {count + 1}: {count} failed or were stopped."
-            )
-    for path in sorted(store.folder.rglob(".*.attempts.json")):
-        if path.name == ".audit.json.attempts.json":  # an audit that failed is what this one looks into
-            continue
+def check_attempts(store: Store, plan: Plan | None) -> Iterator[Fault]:
+    """Attempts that failed: before a success, and of outputs that never came to be, if the plan still asks for them."""
+    asked = {name.removesuffix("/run.json") for name, _ in list_outputs(plan)} if plan else None
+    for record in store.steps:
+        failed, slurm = len(record.facts["failed_attempts"]), record.facts["slurm"] or {}
+        restarts = int(slurm.get("restart_count") or 0)
+        if failed or restarts:
+            says = f"{record.made} was made after {failed} attempts that failed or were stopped and {restarts} restarts by SLURM."
+            yield Fault("note", record.made, says)
+    for path in sorted(one for paper in PAPERS for one in (store.folder / paper).rglob(".*.attempts.json")):
         output = store.public(path.with_name(path.name.removeprefix(".").removesuffix(".attempts.json")))
-        last = (read_json(path) or [{"error": "unknown"}])[-1]["error"]
-        yield Fault(
-            "missing",
-            output,
-            f"{output} was tried and never made; the last attempt: {last}",
-            store.remake(output),
-        )
+        if asked is not None and output not in asked:
+            continue
+        attempts = read_json(path)
+        last = attempts[-1] if isinstance(attempts, list) and attempts else {}
+        says = f"{output} was tried and never made; the last attempt: {last.get('error', 'unknown')}"
+        yield Fault("missing", output, says, store.remake(output))
 
 
 def check_plan(store: Store, plan: Plan) -> Iterator[Fault]:
     """Every output that the plan asks for: there, and of the identity that the plan gives it."""
     unreadable = {fault.place for fault in store.faults}
-    for name, job in list_outputs(plan):
+    for name, job in list_selected(plan):
         record, places = store.maker(name), record_names(name)
         if record is not None and record.facts["identity"] != job.identity:
             says = f"{name} was made with other code, settings or data than {plan.source} asks for now; why: `make why-rerun`."
@@ -176,6 +183,22 @@ def check_plan(store: Store, plan: Plan) -> Iterator[Fault]:
                 if place == name
                 else f"{place} is gone: nothing tells how {name} was made"
             )
-            yield Fault(
-                "missing", place, f"{says}.", f"python -m preftune results --cores 2 -- --force {name}"
-            )
+            yield Fault("missing", place, f"{says}.", store.remake(name))
+
+
+def forget_leftovers(store: Store, plan: Plan) -> Iterator[Fault]:
+    """Set aside what no job of the plan makes: results of runs that were taken out, which nothing that is shown rests on."""
+    names = [name for name, _ in list_outputs(plan)]
+    wanted = store.upstream([part for name in names for part in (name, *_beside(store, name))])
+    for record in store.keep(wanted):
+        yield Fault(
+            "note",
+            record.made,
+            f"{record.made} belongs to no run of {plan.source} now: delete it, or keep it unseen.",
+        )
+
+
+def _beside(store: Store, name: str) -> list[str]:
+    """Other outputs of the step that makes this one."""
+    record = store.maker(name)
+    return [output["path"] for output in record.outputs()] if record else []

@@ -4,28 +4,31 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from preftune import progress
 from preftune.provenance.digest import ROOT, SCRIPTS
-from preftune.provenance.records import Fault, Record, Store
+from preftune.provenance.records import Fault, Record
+from preftune.provenance.store import Store
 
 LEFT_OUT = ("--log", "--identity")
-
-
-def check_tables(store: Store) -> Iterator[Fault]:
-    """Every table whose scores are all there: its cells, its digits in Markdown, LaTeX and CSV."""
-    for record in store.tables:
-        yield from check_table(store, record)
 
 
 def check_table(store: Store, record: Record) -> Iterator[Fault]:
     """Compare each file of one table with what its command line writes today."""
     with tempfile.TemporaryDirectory() as scratch:
         outputs = {output["path"]: Path(scratch, Path(output["path"]).name) for output in record.outputs()}
-        problem = run_again(record.rule, relocate(store, record, outputs))
+        words = relocate(store, record, outputs)
+        if not {str(path) for path in outputs.values()} <= set(words):
+            says = f"{record.made} cannot be computed again: its command line does not name its outputs as its record does."
+            yield Fault("broken", record.made, says, store.remake(record.made))
+            return
+        problem = run_again(record.rule, words)
         for name, again in outputs.items():
             if problem or not again.is_file():
                 says = f"{name} cannot be computed again: {problem or 'nothing was written'}."
@@ -33,7 +36,8 @@ def check_table(store: Store, record: Record) -> Iterator[Fault]:
                 return
             path = store.locate(name)
             if path.is_file():
-                yield from _compare(store, name, path.read_text(), _renamed(store, again.read_text()))
+                there = path.read_text(errors="replace")
+                yield from _compare(store, name, there, _renamed(store, again.read_text()))
 
 
 def relocate(store: Store, record: Record, outputs: dict[str, Path]) -> list[str]:
@@ -56,19 +60,36 @@ def relocate(store: Store, record: Record, outputs: dict[str, Path]) -> list[str
 def run_again(rule: str, words: list[str]) -> str:
     """Call a step's script in this process, silently; the sentence that it fails with, or nothing."""
     heard = io.StringIO()
-    before = os.getcwd()
-    sys.path.insert(0, str(SCRIPTS))
     try:
-        os.chdir(ROOT)
-        with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
+        with _as_if_alone(), contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
             importlib.import_module(rule).main(words)
-    except SystemExit:
+    except SystemExit as stop:
+        if stop.code not in (1, 2):  # the audit itself was told to stop
+            raise
         lines = [line for line in heard.getvalue().splitlines() if "error: " in line]
         return lines[-1].partition("error: ")[2].rstrip(".") if lines else "its script failed"
+    return ""
+
+
+@contextlib.contextmanager
+def _as_if_alone() -> Iterator[None]:
+    """Where a script runs; what it sets in this process is put back: folder, path, signals, and the progress line's place."""
+    before, handlers = (
+        os.getcwd(),
+        {stop: signal.getsignal(stop) for stop in (signal.SIGTERM, signal.SIGUSR1)},
+    )
+    shown = (progress._terminal, progress._label)
+    sys.path.insert(0, str(SCRIPTS))
+    os.chdir(ROOT)
+    try:
+        yield
     finally:
         os.chdir(before)
         sys.path.remove(str(SCRIPTS))
-    return ""
+        progress.set_terminal(*shown)
+        if threading.current_thread() is threading.main_thread():
+            for stop, handler in handlers.items():
+                signal.signal(stop, handler)
 
 
 def _renamed(store: Store, text: str) -> str:

@@ -1,7 +1,7 @@
-"""The records of a results folder as a graph: which step made which output from which inputs."""
+"""Records as they lie on the disk: which there are, and whether one can be trusted."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import jsonschema
 from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.provenance.digest import ROOT
-from preftune.provenance.record import SCHEMA, hash_settings, record_path, seal
+from preftune.provenance.record import SCHEMA, hash_settings, seal
 
 PAPERS = ("dph", "context_peft")
 VIEWS = ("report.run.json", "ro-crate-metadata.run.json", "code/run.json", "cards/run.json")
@@ -41,6 +41,11 @@ class Record:
     def outputs(self) -> Iterator[dict[str, Any]]:
         """Every output: path, sha256, bytes, files."""
         yield from self.facts["outputs"].values()
+
+    @property
+    def made(self) -> str:
+        """The path that names the step: that of its first output."""
+        return min(str(output["path"]) for output in self.outputs())
 
 
 @dataclass(frozen=True)
@@ -96,168 +101,6 @@ def read_record(path: Path) -> dict[str, Any]:
     return facts  # type: ignore[no-any-return]
 
 
-@dataclass
-class Store:
-    """All records of a results folder, wherever it lies now.
-
-    Attributes:
-        folder: where the results are.
-        prefix: how the records name that folder (`results`, `results/small-cpu`), also after it was copied or published.
-        records: readable records by the path of their file as records name it.
-        makers: the record of each output, by the output's path.
-        faults: records that cannot be read.
-    """
-
-    folder: Path
-    prefix: str
-    records: dict[str, Record] = field(default_factory=dict)
-    makers: dict[str, Record] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    _steps: dict[str, Record] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> list[Record]:
-        """Each step once, whatever the number of its outputs."""
-        return list({id(record): record for record in self.makers.values()}.values())
-
-    @property
-    def tables(self) -> list[Record]:
-        """The steps that made the tables, sorted."""
-        return sorted(
-            (one for one in self.steps if one.rule.startswith("tabulate_")), key=lambda one: one.name
-        )
-
-    @classmethod
-    def open(cls, folder: Path, views: bool = False) -> "Store":
-        """Read the records of a results folder, with those of its `views`, and of the resources that they were made from."""
-        if not folder.is_dir():
-            raise PreftuneError(f"{folder} is no folder: run `make results` first, or name a results folder.")
-        paths = list_records(folder, views)
-        found: dict[Path, dict[str, Any]] = {}
-        faults: dict[Path, str] = {}
-        for path in sorted(paths):
-            try:
-                found[path] = read_record(path)
-            except PreftuneError as error:
-                faults[path] = str(error)
-        store = cls(folder, _prefix(folder, found))
-        store.faults = [
-            Fault("broken", store.public(path), says, store.remake(store.public(path)))
-            for path, says in faults.items()
-        ]
-        for path, facts in found.items():
-            store._add(path, facts)
-        store._follow()
-        return store
-
-    def _add(self, path: Path, facts: dict[str, Any]) -> None:
-        name = self.public(path)
-        record = Record(path, name, facts)
-        own = [output["path"] for output in record.outputs() if name in record_names(output["path"])]
-        if not own:
-            says = f"{name} is the record of {next(iter(record.outputs()))['path']}: it was copied or moved here."
-            self.faults.append(Fault("broken", name, says, self.remake(name)))
-            return
-        self.records[name] = record
-        # A step with several outputs leaves one record beside each: all of them stand for the one step.
-        content = hash_settings(facts)
-        self.makers.update(dict.fromkeys(own, self._steps.setdefault(content, record)))
-
-    def _follow(self) -> None:
-        """Add the records of inputs that lie outside the results: fetched models and data."""
-        waiting = [item["path"] for record in self.records.values() for item in record.inputs()]
-        seen = set(self.makers)
-        while waiting:
-            name = waiting.pop()
-            path = self.locate(name)
-            if name in seen or name.startswith(f"{self.prefix}/") or not path.exists():
-                continue
-            seen.add(name)
-            source = _nearest_record(path)
-            if source is None or self.public(source) in seen:
-                continue
-            seen.add(self.public(source))
-            try:
-                facts = read_record(source)
-            except PreftuneError as error:
-                self.faults.append(Fault("broken", self.public(source), str(error), self.remake(name)))
-                continue
-            self._add(source, facts)
-            waiting += [item["path"] for items in facts["inputs"].values() for item in items]
-
-    def locate(self, name: str) -> Path:
-        """Where a path of a record lies now."""
-        inside = name.removeprefix(f"{self.prefix}/")
-        return self.folder / inside if inside != name else ROOT / name
-
-    def public(self, path: Path) -> str:
-        """The name that records give to a path."""
-        if path.is_relative_to(self.folder):
-            return f"{self.prefix}/{path.relative_to(self.folder).as_posix()}"
-        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
-
-    def maker(self, name: str) -> Record | None:
-        """The record of the step that made a file: as an output, or as a file of an output folder."""
-        parts = name.split("/")
-        for length in range(len(parts), 0, -1):
-            record = self.makers.get("/".join(parts[:length]))
-            if record is not None:
-                return record
-        return None
-
-    def upstream(self, names: Sequence[str]) -> list[Record]:
-        """Every record that these files rest on, the earliest steps first."""
-        order: list[Record] = []
-        seen: set[str] = set()
-
-        def visit(name: str) -> None:
-            record = self.maker(name)
-            if record is None or record.name in seen:
-                return
-            seen.add(record.name)
-            for item in record.inputs():
-                visit(item["path"])
-                for inside in self.parts(item["path"]):
-                    visit(inside)
-            order.append(record)
-
-        for name in names:
-            visit(name)
-        return order
-
-    def parts(self, name: str) -> list[str]:
-        """Outputs of several steps that lie in one folder which a later step reads as a whole."""
-        if name in self.makers:
-            return []
-        return list(self._by_folder().get(name, ()))
-
-    @cache  # noqa: B019 - one store lives as long as one audit
-    def _by_folder(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for output in self.makers:
-            found.setdefault(output.rpartition("/")[0], []).append(output)
-        return found
-
-    def remake(self, name: str) -> str:
-        """The command that makes an output again."""
-        record = self.maker(name.removesuffix(".run.json").removesuffix("/run.json"))
-        target = next(iter(record.outputs()))["path"] if record else name
-        return f"python -m preftune results --cores 2 -- --force {target}"
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-def _nearest_record(path: Path) -> Path | None:
-    """The record of a file or folder, or of the output that it is a part of."""
-    for place in (path, *path.parents):
-        if place == ROOT or not place.is_relative_to(ROOT):
-            return None
-        if record_path(place).is_file():
-            return record_path(place)
-    return None
-
-
 def list_records(folder: Path, views: bool = False) -> list[Path]:
     """Records of a results folder: those of its papers, not of other scales that lie below it.
 
@@ -287,14 +130,3 @@ def record_names(output: str) -> tuple[str, str]:
     if output.endswith("/run.json"):
         return output, output
     return f"{output}/run.json", f"{Path(output).with_suffix('').as_posix()}.run.json"
-
-
-def _prefix(folder: Path, records: dict[Path, dict[str, Any]]) -> str:
-    """How the records of a folder name it: the path of an output without the part below the folder."""
-    for path, facts in records.items():
-        below = path.relative_to(folder).as_posix()
-        for output in facts["outputs"].values() if "/" in below else ():
-            for name in record_names(output["path"]):
-                if name.endswith(f"/{below}"):
-                    return name.removesuffix(f"/{below}")
-    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name

@@ -6,7 +6,7 @@ from typing import Any
 
 from preftune.errors import PreftuneError
 from preftune.provenance.chain import chain_of, find_cell
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 
 WIDTH = 118
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from preftune.provenance.chain import Link, chain_of
-from preftune.provenance.records import Record, Store
+from preftune.provenance.records import Record
+from preftune.provenance.store import Store
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Chains:
         view = self.steps[link.output]
         if not view.parents:
             makers = [self.store.maker(parent) for parent in link.parents]
-            outputs = [next(iter(one.outputs()))["path"] for one in makers if one]
+            outputs = [one.made for one in makers if one]
             view.parents.extend(sorted({self.steps[name].number for name in outputs if name in self.steps}))
         return view
 

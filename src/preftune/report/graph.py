@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 
 WIDTH, HEIGHT, GAP, COLUMN = 176, 22, 8, 226
 """Of a box, between boxes of a column, and from column to column, in pixels."""

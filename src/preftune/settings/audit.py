@@ -11,9 +11,8 @@ class AuditSettings(Settings):
     """What the results should hold now.
 
     config: the scale's whole config, with what the command line changed in it; empty: results are compared with their
-    records alone. source: the config's file. deep: every byte is read, whatever an earlier audit has read.
+    records alone. source: the config's file.
     """
 
     config: dict[str, Any] = Field(default_factory=dict)
     source: str = "config"
-    deep: bool = False

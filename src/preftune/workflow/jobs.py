@@ -56,6 +56,8 @@ class Job:
     identity: str
     parents: tuple["Job", ...] = ()
     files: tuple[str, ...] = ()
+    threads: int = 1
+    device: str = "cpu"
 
     def options(self, device: str) -> str:
         """The words that every step's command line carries, quoted for a shell."""
@@ -151,7 +153,9 @@ class Jobs:
             parts += [] if rule in SHARED else [self.config.threads, self.config.device]
             parts += [named, [_file_hash(file) for file in files], facts]
             identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-            self._jobs[key] = Job(rule, settings, seed, identity, parents, files)
+            self._jobs[key] = Job(
+                rule, settings, seed, identity, parents, files, self.config.threads, self.config.device
+            )
         return self._jobs[key]
 
     @cache

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
@@ -16,7 +17,22 @@ from preftune.workflow.targets import (
     FIGURES,
     MULTITASK_TABLES,
     TABLES,
+    Targets,
 )
+
+_NEEDED = {
+    "identity",
+    "rule",
+    "settings",
+    "seed",
+    "threads",
+    "command",
+    "inputs",
+    "outputs",
+    "code",
+    "time",
+    "hardware",
+}
 
 
 def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
@@ -25,9 +41,7 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     yield from _list_sources(plan)
     for mix in ("sft_mix", "preference_mix"):
         yield f"{results}/dph/data/{mix.replace('_', '-')}", plan.prepare_mix(mix)
-        for dataset in plan.mix_datasets(mix):
-            yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
-    for dataset in plan.evaluation_datasets:
+    for dataset in _prepared(plan):
         yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
     yield f"{results}/context_peft/data/captions", plan.prepare_captions()
     if plan.config.context_peft.multitask is not None:
@@ -43,8 +57,6 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
         for seed in plan.run(name).seeds:
             yield f"{results}/dph/best_of/{name}/seed-{seed}/best_of.json", plan.evaluate_best_of(name, seed)
     for name in plan.config.dph.submission.runs:
-        for dataset in plan.submission_datasets:
-            yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
         seed = plan.run(name).seeds[0]
         folder = f"{results}/dph/submission/{name}/seed-{seed}"
         yield f"{folder}/scores/run.json", plan.evaluate_submission(name, seed)
@@ -86,9 +98,53 @@ def _list_sources(plan: Plan) -> Iterator[tuple[str, Job]]:
     resources = plan.config.resources
     for model in {plan.config.dph.model, plan.config.context_peft.model, *plan.encoders}:
         yield f"{resources}/models/{model}", plan.fetch_model(model)
+    kind = "packages" if plan.config.data == "embedded" else "hub"
+    for dataset in [] if plan.config.data == "local" else _fetched(plan):
+        yield f"{resources}/data/{kind}/{dataset}", plan.fetch_dataset(dataset)
     if plan.config.data == "embedded":
         yield f"{resources}/data/language", plan.generate_language_data()
         yield f"{resources}/data/scenes", plan.generate_scenes()
+
+
+def _fetched(plan: Plan) -> list[str]:
+    """Data sets that are fetched: the dialogues of the embedded data, or every one that is prepared from the hub."""
+    if plan.config.data == "embedded":
+        return ["dialogues"]
+    others = [plan.question_dataset] if plan.config.context_peft.multitask is not None else []
+    return sorted({*_prepared(plan), "coco", *others})
+
+
+def _prepared(plan: Plan) -> list[str]:
+    """Data sets of texts that are prepared."""
+    names = [name for mix in ("sft_mix", "preference_mix") for name in plan.mix_datasets(mix)]
+    names += [*plan.evaluation_datasets, *plan.second_opinion_datasets, *plan.drift_datasets]
+    names += plan.submission_datasets if plan.config.dph.submission.runs else []
+    names.append(plan.config.context_peft.evaluation.text.dataset)
+    multitask = plan.config.context_peft.multitask
+    if multitask is not None and multitask.questions.text is not None:
+        names.append(multitask.questions.text.dataset)
+    return sorted(set(names))
+
+
+def list_selected(plan: Plan) -> list[tuple[str, Job]]:
+    """The outputs of the part of the plan that was asked for (`only`), and of what that part is made from."""
+    outputs = list(list_outputs(plan))
+    if plan.config.only == type(plan.config.only)():
+        return outputs
+    asked = {_place(path) for path in Targets(plan).selected()}
+    waiting = [job for name, job in outputs if _place(name) in asked]
+    wanted: set[str] = set()
+    while waiting:
+        job = waiting.pop()
+        if job.identity not in wanted:
+            wanted.add(job.identity)
+            waiting += job.parents
+    return [(name, job) for name, job in outputs if job.identity in wanted]
+
+
+def _place(path: str) -> str:
+    """What stands for all outputs of one step: a table's or figure's path without its suffix, a score's folder."""
+    return path.rpartition("/")[0] if "/scores/" in path else path.partition(".")[0]
 
 
 def _table_job(plan: Plan, paper: str, table: str) -> Job:
@@ -111,7 +167,7 @@ def find_stale(plan: Plan) -> list[str]:
     stale = []
     for output, job in list_outputs(plan):
         record = record_of(output)
-        if record.is_file() and _identity(record) != job.identity:
+        if (record.is_file() or (ROOT / output).exists()) and _identity(record) != job.identity:
             stale.append(output)
     return sorted(set(stale))
 
@@ -135,11 +191,9 @@ def find_edited(plan: Plan, hashes: Hashes) -> list[str]:
 
 def _files(record: Path) -> dict[str, str]:
     """The hashes of an output folder's files, by its record; a damaged record has none."""
-    try:
-        (output,) = json.loads(record.read_text())["outputs"].values()
-    except (ValueError, KeyError):
-        return {}
-    return dict(output["files"])
+    content = read_quietly(record)
+    outputs = list(content["outputs"].values()) if content else []
+    return dict(outputs[0]["files"]) if len(outputs) == 1 else {}
 
 
 def record_of(output: str) -> Path:
@@ -149,9 +203,15 @@ def record_of(output: str) -> Path:
 
 
 def _identity(record: Path) -> str | None:
-    """The identity in a record; a damaged record has none, so its output counts as stale."""
+    """The identity in a record; a damaged or lost record has none, so its output counts as stale."""
+    content = read_quietly(record)
+    return None if content is None else content.get("identity")
+
+
+def read_quietly(record: Path) -> dict[str, Any] | None:
+    """What a record says, or None where it cannot be read."""
     try:
-        identity: str | None = json.loads(record.read_text()).get("identity")
-    except ValueError:
+        content = json.loads(record.read_text())
+    except (OSError, ValueError):
         return None
-    return identity
+    return content if isinstance(content, dict) and content.keys() >= _NEEDED else None

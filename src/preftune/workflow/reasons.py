@@ -1,21 +1,19 @@
 """Which stages would run again, why, and what that will cost: by the records of what is there, before anything runs."""
 
 import difflib
-import json
 import statistics
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from preftune.files import sha256_file
 from preftune.provenance.digest import ROOT, WAIVERS, blob_hash, code_digest, import_closure, syntax_hash
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.settings.base import flatten
-from preftune.workflow.jobs import Job
-from preftune.workflow.outputs import list_outputs, record_of
+from preftune.workflow.jobs import SHARED, Job
+from preftune.workflow.outputs import find_stale, list_selected, read_quietly, record_of
 from preftune.workflow.plan import Plan
 
 LINES = 12
@@ -44,59 +42,78 @@ class Stage:
 
 
 def find_stages(plan: Plan) -> list[Stage]:
-    """Every stage of the plan whose output is missing or was made by other code, settings or data, in the plan's order."""
-    jobs = dict(list_outputs(plan))
-    records = {output: _read(record_of(output)) for output in jobs}
+    """Every stage that `make results` would run, in the plan's order.
+
+    Those that the records say are of other code, settings or data; those of what was asked for that lack a file; what reads
+    these; and, where an input of all that is gone, the stage that makes it.
+    """
+    jobs = dict(list_selected(plan))
+    records = {output: read_quietly(record_of(output)) for output in jobs}
     names: dict[str, str] = {}
     for output, job in jobs.items():
         names.setdefault(job.identity, output)
+    running = set(find_stale(plan)) & jobs.keys()
+    running |= {output for output in jobs if _is_target(output) and lost_files(output, records[output])}
+    while more := _spread(running, jobs, records, names) - running:
+        running |= more
     costs = _costs(records)
     stages = []
-    for output, job in jobs.items():
-        record = records[output]
-        if record is not None and record.get("identity") == job.identity:
-            continue
-        reasons = tuple(explain(output, job, record, jobs, records, names))
+    for output in (output for output in jobs if output in running):
+        job, record = jobs[output], records[output]
+        reasons = tuple(explain(output, job, record, running, names))
         known = cost_of(record) if record else costs.get(job.rule)
         own = any(not says.startswith("follows from") for says, _ in reasons)
         stages.append(Stage(output, job.rule, reasons, known, own))
     return stages
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+Records = Mapping[str, Mapping[str, Any] | None]
+
+
+def _is_target(output: str) -> bool:
+    """Whether people ask for this output itself, and not for what is made from it."""
+    return output.endswith((".csv", ".png", ".html", ".zip", "/ro-crate-metadata.json", "/cards"))
+
+
+def _spread(
+    running: set[str], jobs: Mapping[str, Job], records: Records, names: Mapping[str, str]
+) -> set[str]:
+    """What reads the outputs of running stages, and what makes inputs of theirs that are gone."""
+    made = {jobs[output].identity for output in running}
+    reading = {output for output, job in jobs.items() if made & {parent.identity for parent in job.parents}}
+    parents = {parent.identity for output in running for parent in jobs[output].parents}
+    inputs = {names[identity] for identity in parents if identity in names}
+    return reading | {name for name in inputs if lost_files(name, records[name])}
+
+
+def lost_files(output: str, record: Mapping[str, Any] | None) -> list[str]:
+    """Files of a stage that are gone: those that its record names, or its output where there is no record."""
+    if record is None:
+        return [] if (ROOT / output).exists() else [output]
+    return [one["path"] for one in record["outputs"].values() if not (ROOT / one["path"]).exists()]
 
 
 def explain(
-    output: str,
-    job: Job,
-    record: Mapping[str, Any] | None,
-    jobs: Mapping[str, Job],
-    records: Mapping[str, Mapping[str, Any] | None],
-    names: Mapping[str, str],
+    output: str, job: Job, record: Mapping[str, Any] | None, running: set[str], names: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The reasons for one stage, its own first."""
     if record is None:
         there = (ROOT / output).exists()
         yield ("there is no record of how it was made" if there else "it was not made yet"), ()
         return
-    found = [*_explain_code(job, record), *_explain_settings(job, record), *_explain_files(job, record)]
+    found: list[tuple[str, tuple[str, ...]]] = [
+        (f"{name} is gone", ()) for name in lost_files(output, record)
+    ]
+    if record["identity"] != job.identity:
+        found += [*_explain_code(job, record), *_explain_settings(job, record), *_explain_files(job, record)]
     yield from found
-    changed = []
-    for parent in job.parents:
-        name = names.get(parent.identity, parent.rule)
-        before = records.get(name)
-        if name not in jobs or before is None or before.get("identity") != parent.identity:
-            changed.append(name)
+    parents = [names[parent.identity] for parent in job.parents if parent.identity in names]
+    changed = sorted({name for name in parents if name in running})
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        yield f"follows from {', '.join(sorted(set(changed))[:3])}{more}", ()
+        yield f"follows from {', '.join(changed[:3])}{more}", ()
     elif not found:
-        yield "the number of threads, the device, or the wording of its tasks is another one", ()
+        yield "data: the wording of its tasks, or a row of a registry", ()
 
 
 def _explain_code(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -124,10 +141,7 @@ def _blob(blob: str | None) -> bytes | None:
     """A file's text by git's blob id, or None where git does not have it."""
     if blob is None:
         return None
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "cat-file", "blob", blob], capture_output=True, check=False
-    )
-    return done.stdout if done.returncode == 0 else None
+    return _git("cat-file", "blob", blob)
 
 
 def _difference(before: str, after: str) -> list[str]:
@@ -146,8 +160,15 @@ def _explain_settings(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str
     gone = sorted(key for key in before.keys() - after.keys() if key.partition(".")[0] in job.settings)
     for key in gone:
         yield f"settings: {key} is gone", (f"- {key}: {before[key]}",)
-    if record["seed"] != job.seed:
-        yield "seed", (f"- {record['seed']}", f"+ {job.seed}")
+    words = list(record["command"])
+    told = {"seed": str(record["seed"])}
+    told |= {
+        name: words[words.index(f"--{name}") + 1] for name in ("threads", "device") if f"--{name}" in words
+    }
+    now = {"seed": str(job.seed), "threads": str(job.threads), "device": job.device}
+    for name in told if job.rule not in SHARED else ():
+        if told[name] != now[name]:
+            yield name, (f"- {told[name]}", f"+ {now[name]}")
 
 
 def _explain_files(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -160,10 +181,16 @@ def _explain_files(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, t
 
 
 def _at_commit(commit: str | None, name: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "show", f"{commit}:{name}"], capture_output=True, text=True, check=False
-    )
-    return done.stdout if done.returncode == 0 else ""
+    return (_git("show", f"{commit}:{name}") or b"").decode(errors="replace")
+
+
+def _git(*words: str) -> bytes | None:
+    """What git prints, or None where it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def cost_of(record: Mapping[str, Any]) -> Cost:

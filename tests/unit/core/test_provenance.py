@@ -10,7 +10,8 @@ from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT, present_digest
 from preftune.provenance.hashes import Hashes
 from preftune.provenance.privacy import find_private
-from preftune.provenance.records import Store, read_record
+from preftune.provenance.records import read_record
+from preftune.provenance.store import Store
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from tests.records import write_step
 
@@ -111,7 +112,7 @@ def test_a_store_follows_records_upstream(tmp_path: Path) -> None:
     steps = store.upstream(["results/dph/models/sft/seed-0/file"])
     assert [step.rule for step in steps] == ["prepare_dataset", "train_sft"]
     assert store.remake("results/dph/models/sft/seed-0/file").endswith(
-        "--force results/dph/models/sft/seed-0"
+        "--forcerun results/dph/models/sft/seed-0"
     )
 
 

@@ -13,7 +13,7 @@ from preftune.errors import PreftuneError
 from preftune.exports.crate import build_crate, copy_workflow
 from preftune.exports.values import dump
 from preftune.provenance.digest import ROOT
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 from tests.unit.exports.toy_results import MODEL, open_results, read_graph, write_results
 from tests.unit.exports.validators import needs_validators, validate
 

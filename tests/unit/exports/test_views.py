@@ -12,9 +12,9 @@ from preftune.errors import PreftuneError
 from preftune.exports.data_cards import write_data_cards
 from preftune.exports.scores import evaluations, read_scores
 from preftune.exports.sources import Sources
-from preftune.exports.values import flatten, refuse_private
+from preftune.exports.values import refuse_private, setting_pairs
 from preftune.files import write_json
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 from tests.unit.exports.toy_results import write_record, write_rows
 from tests.unit.exports.validators import needs_validators, validate
 
@@ -109,7 +109,7 @@ def test_data_that_a_rule_drew_are_its_own_source(tmp_path: Path) -> None:
 
 def test_settings_become_flat_values_without_absolute_paths() -> None:
     settings = {"a": {"b": 1, "c": None}, "d": ["/x/y", 2], "e": {}, "f": True}
-    found = dict(flatten(settings))
+    found = dict(setting_pairs(settings))
     assert found == {"a.b": 1, "a.c": "null", "d": json.dumps(["external:y", 2]), "e": "{}", "f": True}
 
 

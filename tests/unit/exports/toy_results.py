@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from preftune.files import list_tree, sha256_file, sha256_lines, sha256_tree, write_json
 from preftune.provenance.record import SCHEMA, fingerprint, hash_settings, record_path, seal
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 
 DATA = "results/dph/data/race-middle"
 MODEL = "results/dph/models/sft/seed-0"

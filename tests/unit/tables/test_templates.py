@@ -8,7 +8,7 @@ import pytest
 from jsonschema import validate
 
 from preftune.errors import PreftuneError
-from preftune.provenance.records import Store
+from preftune.provenance.store import Store
 from preftune.report.cells import describe_cell, view_claim
 from preftune.report.chains import Chains
 from preftune.tables.assemble import Setting, build_records
