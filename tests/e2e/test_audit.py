@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -384,6 +386,70 @@ def test_no_false_alarm(state: str, turn: int, results: Path, plan: Plan, memory
         if folder != results:
             folder.rename(results)
     assert not found.failed, found.failed[:3]
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "preftune", "audit", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_what_is_broken_first_and_how_to_mend_it(results: Path, tmp_path: Path) -> None:
+    assert call("--results", str(results)).returncode == 0
+    change_digit(results / f"{TABLE}.md")
+    done = call("--results", str(results), "--output", str(tmp_path / "found.json"))
+    assert done.returncode == 1
+    first, repair, *_ = done.stdout.splitlines()
+    assert first.startswith(f"first broken link: {PREFIX}/{TABLE}.md")
+    assert "preftune results" in repair and f"--forcerun {PREFIX}/{TABLE}" in repair
+    found = json.loads((tmp_path / "found.json").read_text())
+    jsonschema.validate(found, json.loads((ROOT / "config/schemas/audit.schema.json").read_text()))
+    assert not found["passed"] and not found["publishable"]
+
+
+@pytest.mark.parametrize("folder", ["docs", "nowhere"])
+def test_a_folder_without_results_is_refused(folder: str) -> None:
+    done = call("--results", folder)
+    assert done.returncode == 1 and "run `make results` first" in done.stderr
+
+
+def test_an_audit_takes_seconds(results: Path, plan: Plan, tmp_path: Path) -> None:
+    """Without a memory; the aim for the demo is 10 s."""
+    start = time.process_time()
+    assert not audit(results, plan, tmp_path / "new.json").failed
+    assert time.process_time() - start < 10
+
+
+@pytest.fixture(scope="module")
+def published(copy: Path) -> Path:
+    import export_published
+
+    folder = copy.parent / "published/miniature"
+    export_published.main(["--results", str(ROOT / PREFIX), "--destination", str(folder)])
+    return folder
+
+
+def test_a_published_copy_is_audited_without_its_weights(published: Path, memory: Path) -> None:
+    found = audit_results(published, published=True, memory=memory)
+    assert not found.failed, found.failed[:3]
+    assert found.recomputed > 15
+    absent = {fault.place for fault in found.faults if fault.grade == "absent"}
+    assert any(place.endswith(".safetensors") for place in absent)
+    assert not any("/tables/" in place and place.endswith((".md", ".csv")) for place in absent)
+
+
+@pytest.mark.parametrize("act", [change_digit, Path.unlink])
+@pytest.mark.parametrize("file", ["dph/tables/race.md", "dph/scores/sft/seed-0/cola.json"])
+def test_damage_to_a_published_copy_is_found(
+    file: str, act: Callable[[Path], None], published: Path, memory: Path
+) -> None:
+    path = published / file
+    before = path.read_bytes()
+    try:
+        act(path)
+        found = audit_results(published, published=True, memory=memory)
+        assert found.failed and found.failed[0].place == f"{PREFIX}/{file}"
+    finally:
+        path.write_bytes(before)
 
 
 def test_the_audit_of_the_workflow_passed_and_follows_its_schema(

@@ -200,6 +200,37 @@ def test_a_waiver_lets_a_refactoring_run_nothing(checkout: Path) -> None:
         waivers.unlink() if before is None else waivers.write_text(before)
 
 
+def test_the_repair_that_an_audit_names_repairs(checkout: Path) -> None:
+    path = checkout / RESULTS / "dph/tables/race.md"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"RACE", b"race", 1))
+    told = call(checkout, "-m", "preftune", "audit", "--configfile", CONFIG, code=1)
+    repair = next(line for line in told.splitlines() if "repair: " in line).partition("repair: python ")[2]
+    call(checkout, *repair.split())
+    assert path.read_bytes() == before
+    call(checkout, "-m", "preftune", "audit", "--configfile", CONFIG)
+
+
+def test_what_is_gone_is_made_again_as_why_rerun_says(checkout: Path) -> None:
+    path = checkout / RESULTS / "dph/tables/race.tex"
+    before = path.read_bytes()
+    path.unlink()
+    try:
+        told = call(checkout, "-m", "preftune", "why-rerun", "--configfile", CONFIG)
+        assert f"{RESULTS}/dph/tables/race.tex is gone" in told
+        found = reruns(checkout)
+        assert found["tabulate_scores"] == 1 and found["export_report"] == 1
+        assert set(found) == {
+            "tabulate_scores",
+            "export_report",
+            "export_crate",
+            "export_cards",
+            "audit_results",
+        }
+    finally:
+        path.write_bytes(before)
+
+
 def test_why_prints_the_chain_of_a_cell(checkout: Path) -> None:
     told = call(checkout, "-m", "preftune", "why", "race", "ours (sft)", "middle", "--configfile", CONFIG)
     for word in ("evaluate_tasks", "train_sft", "prepare_sft_mix", "fetch_model"):

@@ -47,7 +47,7 @@ def describe(audit: Audit) -> str:
         failed = audit.failed
         if failed:
             first = failed[0]
-            console.print(f"first broken link: {first.says}")
+            console.print(f"first broken link: {first.says}", soft_wrap=True)
             console.print(f"    repair: {first.repair}", soft_wrap=True)
             broken = [table for table in audit.tables if table.first_broken_link]
             console.print(f"{len(broken)} of {len(audit.tables)} tables rest on what failed:")

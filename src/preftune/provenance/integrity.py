@@ -15,6 +15,8 @@ SHORT = 12
 """Hex digits of a hash that sentences show."""
 LARGE = ("models", "data", "features", "reference", "captions", "attention", "submission", "figures")
 """Folders of a paper that a published copy holds in part: weights, rows, images and vector graphics stay away."""
+STATES = ".safetensors"
+"""Hidden states beside scores, which are large too."""
 WATCHED = ("tables", "figures")
 """Folders of a paper in which every file is an output."""
 
@@ -109,7 +111,7 @@ def _strange(store: Store, name: str) -> Fault:
 
 def _missing(store: Store, name: str, published: bool) -> Fault:
     parts = name.removeprefix(f"{store.prefix}/").split("/")
-    if published and (parts[0] not in PAPERS or parts[1] in LARGE):
+    if published and (parts[0] not in PAPERS or parts[1] in LARGE or name.endswith(STATES)):
         return Fault(
             "absent", name, f"{name} is not present here: it was not published, so it is not verified."
         )

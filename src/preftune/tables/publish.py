@@ -60,7 +60,7 @@ def copy_files(results: Path, files: list[Path], destination: Path) -> None:
         size = (results / file).stat().st_size
         if size > LARGEST:
             raise PreftuneError(
-                f"{results / file} has {size} bytes, more than {LARGEST}: lower the figure's resolution."
+                f"{results / file} has {size} bytes, more than {LARGEST}: lower a figure's resolution, or the limit of the evaluation."
             )
         (destination / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(results / file, destination / file)
