@@ -21,6 +21,11 @@ def set_terminal(stream: TextIO | None, label: str) -> None:
     _terminal, _label = stream, label
 
 
+def get_terminal() -> tuple[TextIO | None, str]:
+    """What `set_terminal` was given last."""
+    return _terminal, _label
+
+
 def _stream() -> TextIO:
     return sys.stderr if _terminal is None else _terminal
 

@@ -64,6 +64,8 @@ class Step:
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(self.arguments.threads)
             seed_everything(self.arguments.seed)
+            # Now: an edit of the code while a long step runs is none of its own.
+            self._code = record.describe_code(self.rule)
             self._described = {
                 name: [record.describe_input(path) for path in self._paths(name)] for name in self._inputs
             }
@@ -198,39 +200,37 @@ class Step:
         )
 
     def _record(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        run = {
-            "schema": record.SCHEMA,
-            "rule": self.rule,
-            "command": [
-                "python",
-                f"workflow/scripts/{self.rule}.py",
-                *map(record.public_argument, self._argv),
-            ],
-            "settings": self._settings,
-            "settings_sha256": record.hash_settings(self._settings),
-            "identity": self.arguments.identity,
-            "fingerprint": self.fingerprint,
-            "inputs": self._described,
-            "outputs": outputs,
-            "code": record.describe_code(self.rule),
-            "environment": record.describe_environment(),
-            "hardware": record.describe_hardware(self.arguments.device),
-            "slurm": record.describe_slurm(),
-            "seed": self.arguments.seed,
-            "threads": self.arguments.threads,
-            "time": {
-                "start": self._started,
-                "end": record.now(),
-                "wall_seconds": round(time.monotonic() - self._clock, 3),
-                "cpu_seconds": round(time.process_time() - self._cpu, 3),
-            },
-            "peak_memory_bytes": record.peak_memory_bytes(),
-            "energy": self._facts.pop("energy", {"watt_hours": None, "method": "unavailable"}),
-            "failed_attempts": self._attempts(),
-            "facts": self._facts,
-            "warnings": self._warnings,
-        }
-        return record.seal(run)
+        script = f"workflow/scripts/{self.rule}.py"
+        return record.seal(
+            {
+                "schema": record.SCHEMA,
+                "rule": self.rule,
+                "command": ["python", script, *map(record.public_argument, self._argv)],
+                "settings": self._settings,
+                "settings_sha256": record.hash_settings(self._settings),
+                "identity": self.arguments.identity,
+                "fingerprint": self.fingerprint,
+                "inputs": self._described,
+                "outputs": outputs,
+                "code": self._code,
+                "environment": record.describe_environment(),
+                "hardware": record.describe_hardware(self.arguments.device),
+                "slurm": record.describe_slurm(),
+                "seed": self.arguments.seed,
+                "threads": self.arguments.threads,
+                "time": {
+                    "start": self._started,
+                    "end": record.now(),
+                    "wall_seconds": round(time.monotonic() - self._clock, 3),
+                    "cpu_seconds": round(time.process_time() - self._cpu, 3),
+                },
+                "peak_memory_bytes": record.peak_memory_bytes(),
+                "energy": self._facts.pop("energy", {"watt_hours": None, "method": "unavailable"}),
+                "failed_attempts": self._attempts(),
+                "facts": self._facts,
+                "warnings": [record.public_argument(sentence) for sentence in self._warnings],
+            }
+        )
 
     def _redirect(self) -> None:
         log = self.arguments.log
@@ -275,7 +275,7 @@ class Step:
         attempt = {
             "start": self._started,
             "end": record.now(),
-            "error": sentence,
+            "error": record.public_argument(sentence),
             "slurm": record.describe_slurm(),
         }
         try:

@@ -78,7 +78,7 @@ def _as_if_alone() -> Iterator[None]:
         os.getcwd(),
         {stop: signal.getsignal(stop) for stop in (signal.SIGTERM, signal.SIGUSR1)},
     )
-    shown = (progress._terminal, progress._label)
+    shown = progress.get_terminal()
     sys.path.insert(0, str(SCRIPTS))
     os.chdir(ROOT)
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from preftune import memory
 from preftune.errors import PreftuneError
-from preftune.files import list_tree, read_json, sha256_file, sha256_tree
+from preftune.files import list_tree, read_json, sha256_file, sha256_lines
 from preftune.provenance.digest import ROOT, blob_hash, import_closure, present_digest
 
 SCHEMA = "preftune/run/2"
@@ -40,8 +40,8 @@ def public_path(path: Path | str) -> str:
 
 
 def public_argument(argument: str) -> str:
-    """A command-line word with absolute paths made relative to the checkout."""
-    return public_path(argument) if argument.startswith("/") else argument
+    """A command-line word, or a sentence, with absolute paths made relative to the checkout."""
+    return public_path(argument) if argument.startswith("/") else argument.replace(f"{ROOT}/", "")
 
 
 def hash_settings(settings: Any) -> str:
@@ -69,39 +69,47 @@ def describe_input(path: Path) -> dict[str, Any]:
     """Path, content hash and size of an input, and the hash of its own record: the link of the chain.
 
     Raises:
-        PreftuneError: the input is not what its record says, as after an edit by hand.
+        PreftuneError: a file of the input is not what its record says, as after an edit by hand.
     """
     record = record_path(path)
-    described: dict[str, Any] = {
+    files = describe_files(path)
+    if record.is_file():
+        _compare(path, files, record)
+    return {
         "path": public_path(path),
-        "sha256": sha256_tree(path),
+        "sha256": sha256_lines(files) if path.is_dir() else files[""],
         "bytes": _size(path),
         "record_sha256": sha256_file(record) if record.is_file() else None,
     }
-    stated = _stated(record, described["path"]) if record.is_file() else ()
-    if stated and described["sha256"] not in stated:
+
+
+def describe_files(path: Path) -> dict[str, str]:
+    """Hash of every file of a folder by relative path, or of a file under the name ``."""
+    if not path.is_dir():
+        return {"": sha256_file(path)}
+    return {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)}
+
+
+def _compare(path: Path, files: dict[str, str], record: Path) -> None:
+    """Raise PreftuneError where a file differs from what the record of its step states."""
+    outputs = list(read_json(record).get("outputs", {}).values())
+    name = public_path(path)
+    # Where a folder was moved or renamed since, its record still names the former place.
+    own = [output for output in outputs if output["path"] == name] or (outputs if path.is_dir() else [])
+    stated = [output["files"] or {"": output["sha256"]} for output in own]
+    wrong = [file for file in files if stated and all(files[file] != one.get(file) for one in stated)]
+    if wrong:
         raise PreftuneError(
-            f"{path} is not what {public_path(record)} says was written: it was changed by hand or damaged; delete it, and the "
-            "same command makes it again."
+            f"{(path / wrong[0]) if wrong[0] else path} is not what {public_path(record)} says was written: it was changed by "
+            f"hand or damaged. Make it again: add --forcerun {name} to `preftune results`."
         )
-    return described
-
-
-def _stated(record: Path, path: str) -> tuple[str, ...]:
-    """The content hash of an output by its record; every hash of it where the folder was moved or renamed since."""
-    outputs = read_json(record).get("outputs", {}).values()
-    own = tuple(output["sha256"] for output in outputs if output["path"] == path)
-    return own or tuple(output["sha256"] for output in outputs)
 
 
 def describe_output(path: Path, declared: Path) -> dict[str, Any]:
     """Declared path, content hash, size and, for a folder, the hash of every file."""
-    files = (
-        {file.relative_to(path).as_posix(): sha256_file(file) for file in list_tree(path)}
-        if path.is_dir()
-        else {}
-    )
-    return {"path": public_path(declared), "sha256": sha256_tree(path), "bytes": _size(path), "files": files}
+    files = describe_files(path)
+    content = sha256_lines(files) if path.is_dir() else files.pop("")
+    return {"path": public_path(declared), "sha256": content, "bytes": _size(path), "files": files}
 
 
 def _size(path: Path) -> int:
@@ -116,7 +124,7 @@ def describe_code(rule: str) -> dict[str, Any]:
 
 @cache
 def describe_git() -> dict[str, Any]:
-    """Commit of the checkout and whether tracked files differ from it; null without git."""
+    """Commit of the checkout and whether it is dirty: tracked files differ, or new ones could take part; null without git."""
 
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
@@ -124,6 +132,8 @@ def describe_git() -> dict[str, Any]:
 
     try:
         changes = git("status", "--porcelain", "--untracked-files=no")
+        if changes == "":
+            changes = git("ls-files", "--others", "--exclude-standard", "src", "workflow", "config")
         return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
     except FileNotFoundError:
         return {"commit": None, "dirty": None}
