@@ -42,11 +42,8 @@ def hold_lock(path: Path, owner: str, busy: str) -> Iterator[None]:
         PreftuneError: another process holds it; `busy` is the sentence, in which {owner} stands for that one's text.
     """
     with explain_full_disk(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stream = path.open("a+")
-        except PermissionError as error:
-            raise PreftuneError(f"{path.parent} may not be written to: mend its permissions.") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -125,4 +125,6 @@ def main(arguments: list[str]) -> int:
         return run(arguments)
     except PreftuneError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except PermissionError as error:
+        print(f"error: {error.filename} may not be written to: mend its permissions.", file=sys.stderr)
+    return 1

@@ -12,7 +12,7 @@ from preftune.files import sha256_file
 from preftune.provenance.digest import ROOT, WAIVERS, blob_hash, code_digest, import_closure, syntax_hash
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.settings.base import flatten
-from preftune.workflow.jobs import SHARED, Job
+from preftune.workflow.jobs import Job
 from preftune.workflow.outputs import find_stale, list_selected, read_quietly, record_of
 from preftune.workflow.plan import Plan
 
@@ -113,7 +113,9 @@ def explain(
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         yield f"follows from {', '.join(changed[:3])}{more}", ()
     elif not found:
-        yield "data: the wording of its tasks, or a row of a registry", ()
+        yield from _explain_place(job, record) or [
+            ("data: the wording of its tasks, or a row of a registry", ())
+        ]
 
 
 def _explain_code(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -160,15 +162,17 @@ def _explain_settings(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str
     gone = sorted(key for key in before.keys() - after.keys() if key.partition(".")[0] in job.settings)
     for key in gone:
         yield f"settings: {key} is gone", (f"- {key}: {before[key]}",)
+
+
+def _explain_place(job: Job, record: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """Seed, threads and device, which some rules set themselves: told where nothing else explains a new identity."""
     words = list(record["command"])
-    told = {"seed": str(record["seed"])}
-    told |= {
-        name: words[words.index(f"--{name}") + 1] for name in ("threads", "device") if f"--{name}" in words
-    }
-    now = {"seed": str(job.seed), "threads": str(job.threads), "device": job.device}
-    for name in told if job.rule not in SHARED else ():
-        if told[name] != now[name]:
-            yield name, (f"- {told[name]}", f"+ {now[name]}")
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for name, now in (("seed", str(job.seed)), ("threads", str(job.threads)), ("device", job.device)):
+        told = words[words.index(f"--{name}") + 1] if f"--{name}" in words else now
+        if told != now:
+            found.append((name, (f"- {told}", f"+ {now}")))
+    return found
 
 
 def _explain_files(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
