@@ -167,11 +167,13 @@ def _is_of_now(store: Store, hashes: Hashes, record: Record) -> bool:
 
 
 def _is_whole(store: Store, name: str) -> bool:
-    """Whether an input is there with every file that its record names."""
+    """Whether an input is there with every file that its record names and a table can read."""
     maker, path = store.makers.get(name), store.locate(name)
     outputs = list(maker.outputs()) if maker else []
     files: dict[str, str] = next((one["files"] for one in outputs if one["path"] == name), {})
-    return path.exists() and all((path / file).is_file() for file in files)
+    return path.exists() and all(
+        (path / file).is_file() for file in files if not file.endswith(integrity.STATES)
+    )
 
 
 def _as_published(fault: Fault) -> Fault:
