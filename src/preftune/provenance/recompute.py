@@ -8,10 +8,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from preftune import progress
+from preftune.files import read_json
 from preftune.provenance.digest import ROOT, SCRIPTS
 from preftune.provenance.records import Fault, Record
 from preftune.provenance.store import Store
@@ -29,6 +30,7 @@ def check_table(store: Store, record: Record) -> Iterator[Fault]:
             yield Fault("broken", record.made, says, store.remake(record.made))
             return
         problem = run_again(record.rule, words)
+        marks = _mark(record, [path for path in outputs.values() if path.name.endswith(".audit.json")])
         for name, again in outputs.items():
             if problem or not again.is_file():
                 says = f"{name} cannot be computed again: {problem or 'nothing was written'}."
@@ -37,7 +39,14 @@ def check_table(store: Store, record: Record) -> Iterator[Fault]:
             path = store.locate(name)
             if path.is_file():
                 there = path.read_text(errors="replace")
-                yield from _compare(store, name, there, _renamed(store, again.read_text()))
+                yield from _compare(store, name, there, marks(_renamed(store, again.read_text())))
+
+
+def _mark(record: Record, audits: list[Path]) -> Callable[[str], str]:
+    """Give a text the fingerprint of its day, which is checked by itself: a published input may lack its hidden states."""
+    new = next((read_json(path)["fingerprint"] for path in audits if path.is_file()), "")
+    old = record.facts.get("fingerprint", new)
+    return lambda text: text.replace(new, old) if new else text
 
 
 def relocate(store: Store, record: Record, outputs: dict[str, Path]) -> list[str]:
