@@ -37,7 +37,20 @@ def prepare(raw: Path, output: Path, settings: str = SPLITS) -> Path:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    return generate(tmp_path / "scenes")
+    """Scenes as a user's own images and captions: without a record, which would tell of a test's damage first."""
+    folder = generate(tmp_path / "scenes")
+    (folder / "run.json").unlink()
+    return folder
+
+
+def test_generated_scenes_that_were_changed_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = generate(tmp_path / "scenes")
+    (folder / "coco/train/000001.png").write_bytes(b"1")
+    with pytest.raises(SystemExit):
+        prepare(folder, tmp_path / "captions")
+    expect_error(capfd, "coco/train/000001.png is not what", "changed by hand or damaged")
 
 
 def expect_error(capfd: pytest.CaptureFixture[str], *words: str) -> None:

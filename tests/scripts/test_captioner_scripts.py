@@ -14,7 +14,7 @@ import pytest
 import train_captioner
 from datasets import Dataset, DatasetDict
 
-from preftune.files import read_json, read_jsonl
+from preftune.files import read_json, read_jsonl, write_json
 from tests.tiny import tiny_language_model
 from tests.unit.captioning.captioner_helpers import write_data
 
@@ -155,6 +155,8 @@ def test_wrong_base_is_one_sentence(
     schema = read_json(tmp_path / "model" / "adapter.json")
     schema["base"]["vocab_size"] = 9
     (tmp_path / "model" / "adapter.json").write_text(json.dumps(schema))
+    record = read_json(tmp_path / "model" / "run.json")
+    write_json(tmp_path / "model" / "run.json", record | {"outputs": {}})  # else it tells of the edit first
     with pytest.raises(SystemExit) as stop:
         evaluate(model, tmp_path / "scores")
     assert stop.value.code == 1
