@@ -23,6 +23,14 @@ ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comm
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
+# The tests of the whole workflow share its results and run in their order; all others run beside them.
+define TEST
+mkdir -p scratch; python -m pytest $(1) tests/e2e > scratch/e2e.log 2>&1 & \
+	whole=$$!; trap "kill $$whole" INT TERM; parts=0; flow=0; \
+	python -m pytest $(1) --ignore tests/e2e || parts=$$?; \
+	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e):"; cat scratch/e2e.log; exit $$(( parts || flow ))
+endef
+
 .PHONY: help results test test-full bench lint plan config report audit why why-rerun publish clean lock
 
 help:  ## list the targets
@@ -57,10 +65,10 @@ $(VENV)/.browser: | $(VENV)/.python
 	@touch $@
 
 test: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite
-	@python -m pytest -m "not slow" -n 2 --dist loadgroup
+	@$(call TEST,-m "not slow")
 
 test-full: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite with its slow parts
-	@python -m pytest -n 2 --dist loadgroup
+	@$(call TEST)
 
 bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores, features or adapters)
 	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct resources/models/efficientnet-lite0
