@@ -13,7 +13,6 @@ from preftune.files import atomic_write_text
 
 DEV = (
     "pytest",
-    "pytest-xdist",
     "playwright",
     "ruff",
     "snakefmt",
