@@ -147,6 +147,9 @@ def _check_link(
         yield Fault("note", made, says)
     elif maker is not None:
         yield from _check_maker(store, hashes, record, item, maker)
+    elif name in store.records:  # it carries its own hash, so that it can only have been made anew
+        if hashes.file(path) != item["sha256"]:
+            yield Fault("note", made, f"the step of {name} ran again since {made} was made from its record.")
     elif not inside:
         # Registries, templates and pages: what of them counts is a part of the identity, which the plan compares.
         if not path.exists() or _hash(hashes, path) != item["sha256"]:
