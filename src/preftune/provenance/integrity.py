@@ -24,9 +24,8 @@ WATCHED = ("tables", "figures")
 def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every output against the hash that its record states; each file of a folder by name; and nothing beside them."""
     yield from _check_records(store)
-    for name, record in store.makers.items():
-        output = next(output for output in record.outputs() if output["path"] == name)
-        path = store.locate(name)
+    for name in store.makers:
+        output, path = store.output(name), store.locate(name)
         if path.is_symlink():
             yield _linked(store, name)
         elif not path.exists() and not output["files"]:
@@ -125,9 +124,15 @@ def _changed(store: Store, name: str) -> Fault:
 
 def check_links(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every input of every record against the step that made it, or against the file where no step did."""
+    agreed = {
+        item["path"]
+        for record in store.steps
+        for item in record.inputs()
+        if item["path"] in store.makers and item["sha256"] in _contents(store.output(item["path"]))
+    }
     for record in store.steps:
         for item in record.inputs():
-            yield from _check_link(store, hashes, record, item, published)
+            yield from _check_link(store, hashes, record, item, published, agreed)
 
 
 def _contents(output: dict[str, Any]) -> tuple[str, ...]:
@@ -137,7 +142,7 @@ def _contents(output: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _check_link(
-    store: Store, hashes: Hashes, record: Record, item: dict[str, Any], published: bool
+    store: Store, hashes: Hashes, record: Record, item: dict[str, Any], published: bool, agreed: set[str]
 ) -> Iterator[Fault]:
     name, made = item["path"], record.made
     maker, path = store.makers.get(name), store.locate(name)
@@ -146,7 +151,7 @@ def _check_link(
         says = f"{made} was made from {name} outside the checkout: it cannot be followed from here."
         yield Fault("note", made, says)
     elif maker is not None:
-        yield from _check_maker(store, hashes, record, item, maker)
+        yield from _check_maker(store, hashes, record, item, maker, agreed)
     elif name in store.records:  # it carries its own hash, so that it can only have been made anew
         if hashes.file(path) != item["sha256"]:
             yield Fault("note", made, f"the step of {name} ran again since {made} was made from its record.")
@@ -167,16 +172,18 @@ def _check_link(
 
 
 def _check_maker(
-    store: Store, hashes: Hashes, record: Record, item: dict[str, Any], maker: Record
+    store: Store, hashes: Hashes, record: Record, item: dict[str, Any], maker: Record, agreed: set[str]
 ) -> Iterator[Fault]:
     name, made = item["path"], record.made
-    stated = next(output for output in maker.outputs() if output["path"] == name)
+    stated = store.output(name)
     if item["sha256"] not in _contents(stated):
         says = (
             f"{made} was made from another {name} (content {item['sha256'][:SHORT]}) than is there now "
             f"({stated['sha256'][:SHORT]})."
         )
-        yield Fault("broken", made, says, store.remake(made))
+        # Where other steps read what is there now, this one is the odd one out; else what they read is.
+        odd = made if name in agreed else name
+        yield Fault("broken", odd, says, store.remake(odd))
     elif item["record_sha256"] != hashes.file(maker.path):
         place = maker.name
         # A step that ran again with the same outcome leaves a new record; an edited one of version 2 betrays itself.

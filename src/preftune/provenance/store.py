@@ -150,6 +150,10 @@ class Store:
                 return record
         return None
 
+    def output(self, name: str) -> dict[str, Any]:
+        """What its record says of an output: path, sha256, bytes, files."""
+        return next(output for output in self.makers[name].outputs() if output["path"] == name)
+
     def upstream(self, names: Sequence[str]) -> list[Record]:
         """Every record that these files rest on, the earliest steps first."""
         order: list[Record] = []
