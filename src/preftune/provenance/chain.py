@@ -23,6 +23,7 @@ class Link:
 
     output: str
     rule: str
+    digest: str
     facts: list[tuple[str, str]]
     parents: list[str]
 
@@ -76,7 +77,9 @@ def chain_of(store: Store, files: Sequence[str]) -> list[Link]:
         for parent in parents:
             visit(parent)
         known = [parent for parent in parents if store.maker(parent)]
-        order.append(Link(record.made, record.rule, describe_step(record), known))
+        order.append(
+            Link(record.made, record.rule, record.facts["code"]["digest"], describe_step(record), known)
+        )
 
     for file in files:
         visit(file)

@@ -24,6 +24,7 @@ WATCHED = ("tables", "figures")
 def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every output against the hash that its record states; each file of a folder by name; and nothing beside them."""
     yield from _check_records(store)
+    hashes.read_ahead(store.locate(name) for name in store.makers)
     for name in store.makers:
         output, path = store.output(name), store.locate(name)
         if path.is_symlink():

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
-from preftune.provenance.chain import chain_of, find_cell
+from preftune.provenance.chain import Link, chain_of, find_cell
+from preftune.provenance.digest import WAIVERS, code_digest, present_digest
 from preftune.provenance.store import Store
+from preftune.provenance.waivers import canonical_digest, read_waivers
 
 WIDTH = 118
 
@@ -29,8 +31,21 @@ def explain_cell(results: Path, table: str, row: str, column: str) -> str:
     for number, link in enumerate(links, start=1):
         lines += ["", f"{number}. {link.rule} -> {link.output}"]
         lines += [line for name, text in link.facts for line in _wrap(name, text)]
+        lines += _wrap(
+            "waived", "other code than now, declared equal in config/code_equivalence.tsv"
+        ) * is_waived(link)
         lines += _wrap("made from", "\n".join(link.parents)) if link.parents else []
     return "\n".join(lines)
+
+
+def is_waived(link: Link) -> bool:
+    """Whether a step was made by other code than now, which a waiver lets stand for it."""
+    try:
+        present, canonical = present_digest(link.rule), code_digest(link.rule)
+    except PreftuneError:  # a rule that is no more
+        return False
+    same = canonical_digest(link.rule, link.digest, read_waivers(WAIVERS)) == canonical
+    return link.digest != present and same
 
 
 def _value(cell: dict[str, Any]) -> str:
