@@ -31,7 +31,7 @@ mkdir -p scratch; python -m pytest $(1) tests/e2e > scratch/e2e.log 2>&1 & \
 	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e):"; cat scratch/e2e.log; exit $$(( parts || flow ))
 endef
 
-.PHONY: help results test test-full bench lint plan config report audit why why-rerun publish clean lock
+.PHONY: help results test test-full bench lint plan config report audit why why-rerun waive publish clean lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -52,8 +52,8 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(PIP) -r requirements-dev.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
 
-results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=...)
-	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT)
+results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=..., FORCE=an output to make again)
+	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT) $(if $(FORCE),--forcerun $(FORCE))
 
 $(VENV)/validators/.installed: requirements-validators.txt | $(VENV)/.python
 	@$(PYTHON) -m venv $(VENV)/validators
@@ -89,11 +89,14 @@ report: $(VENV)/.installed  ## the HTML report alone, with what it needs
 audit: $(VENV)/.installed  ## every hash, link, aggregate and printed digit (CONFIG=..., or RESULTS=results/published/demo; DEEP=1 reads all bytes)
 	@python -m preftune audit --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) $(if $(DEEP),--deep) $(SELECT)
 
-why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW=DPH COLUMN=CoLA)
+why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW='Ours (DPH)' COLUMN=CoLA)
 	@python -m preftune why --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) '$(TABLE)' '$(ROW)' '$(COLUMN)'
 
 why-rerun: $(VENV)/.installed  ## which stages would run, why, and what that will cost
 	@python -m preftune why-rerun --configfile $(CONFIG) $(SELECT)
+
+waive: $(VENV)/.installed  ## declare that a change of code cannot change a number (RULES='train_*' REASON='...')
+	@python -m preftune waive --configfile $(CONFIG) --rules '$(or $(RULES),*)' --reason '$(REASON)'
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)

@@ -400,7 +400,7 @@ def test_the_command_says_what_is_broken_first_and_how_to_mend_it(results: Path,
     assert done.returncode == 1
     first, repair, *_ = done.stdout.splitlines()
     assert first.startswith(f"first broken link: {PREFIX}/{TABLE}.md")
-    assert "preftune results" in repair and f"--forcerun {PREFIX}/{TABLE}" in repair
+    assert f"make results FORCE={PREFIX}/{TABLE}" in repair
     found = json.loads((tmp_path / "found.json").read_text())
     jsonschema.validate(found, json.loads((ROOT / "config/schemas/audit.schema.json").read_text()))
     assert not found["passed"] and not found["publishable"]

@@ -1,6 +1,7 @@
 """What runs again after a change, on the real workflow: dry runs in a copy of the checkout with the finished miniature."""
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -38,9 +39,17 @@ def pristine(finished: subprocess.CompletedProcess[str], tmp_path_factory: pytes
     git(folder, "commit", "--quiet", "--message", "start")
     for part in (RESULTS, "resources/miniature", "scratch/miniature", ".snakemake/metadata"):
         shutil.copytree(ROOT / part, folder / part, symlinks=True)
-    for path in [*(folder / "results").rglob("*"), *(folder / "resources").rglob("*")]:
-        os.utime(path, (10**9, 10**9))  # as a copy that keeps no times
+    mix_times(folder)
     return folder
+
+
+def mix_times(folder: Path) -> None:
+    """As after a copy that keeps no times: in any order."""
+    draw = random.Random(0)
+    for part in ("results", "resources"):
+        for path in (folder / part).rglob("*"):
+            moment = 1.6e9 + draw.randrange(10**8)
+            os.utime(path, (moment, moment))
 
 
 @pytest.fixture
@@ -175,6 +184,7 @@ def test_prepared_data_edited_by_hand_are_an_error_by_name(checkout: Path) -> No
 def test_without_snakemakes_metadata_nothing_stale_stays_unnoticed(checkout: Path) -> None:
     hidden = checkout / ".snakemake/metadata"
     hidden.rename(checkout / ".snakemake/hidden")
+    mix_times(checkout)
     try:
         assert reruns(checkout) == {}
         edit(checkout, "src/preftune/preference/losses.py", "\ndef ", "\nunused = 1\n\n\ndef ")
@@ -207,8 +217,11 @@ def test_the_repair_that_an_audit_names_repairs(checkout: Path) -> None:
     before = path.read_bytes()
     path.write_bytes(before.replace(b"RACE", b"race", 1))
     told = call(checkout, "-m", "preftune", "audit", "--configfile", CONFIG, code=1)
-    repair = next(line for line in told.splitlines() if "repair: " in line).partition("repair: python ")[2]
-    call(checkout, *repair.split())
+    named = re.search(rf"repair: make results CONFIG={CONFIG} FORCE=(\S+)", told)
+    assert named, told
+    call(
+        checkout, "-m", "preftune", "results", "--cores", "2", "--configfile", CONFIG, "--forcerun", named[1]
+    )
     assert path.read_bytes() == before
     call(checkout, "-m", "preftune", "audit", "--configfile", CONFIG)
 

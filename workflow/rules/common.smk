@@ -12,6 +12,7 @@ sys.path.insert(0, str(workflow.basedir) + "/src")
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
 from preftune.workflow.console import announce_plan, explain_log, summarise_results
+from preftune.workflow.outputs import restore_times
 from preftune.workflow.targets import (
     ALIGNMENT_TABLES,
     CAPTIONING_TABLES,
@@ -26,6 +27,9 @@ try:
     TARGETS.selected()
 except PreftuneError as error:
     sys.exit(f"error: {error}")
+
+if workflow.is_main_process:
+    restore_times(PLAN)
 
 DEVICE = PLAN.config.device
 GPU = 0 if DEVICE == "cpu" or PLAN.config.scale == "demo" else 1

@@ -70,7 +70,7 @@ def _command(plan: Plan, arguments: list[str]) -> list[str]:
         )
         raise PreftuneError(
             f"{edited[0]}{f' and {len(edited) - 1} more files' if len(edited) > 1 else ''} of the prepared data is not what its "
-            f"step wrote: it was changed by hand or damaged. Make it again: add --forcerun {folder}"
+            f"step wrote: it was changed by hand or damaged; make it again: make results FORCE={folder}"
         )
     if forced:  # Snakemake takes the last --forcerun alone
         place = arguments.index("--forcerun")

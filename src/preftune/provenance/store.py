@@ -189,7 +189,8 @@ class Store:
         """The command that makes an output again, and what follows from it."""
         record = self.maker(name.removesuffix(".run.json").removesuffix("/run.json"))
         target = record.made if record else name
-        return f"python -m preftune results --cores 2 --configfile {self.configfile} --forcerun {target}"
+        scale = "" if self.configfile == "config.yaml" else f"CONFIG={self.configfile} "
+        return f"make results {scale}FORCE={target}"
 
 
 def _nearest_record(path: Path) -> Path | None:

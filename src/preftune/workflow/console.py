@@ -28,8 +28,8 @@ def announce_plan(plan: Plan, targets: Targets) -> None:
     stale = find_stale(plan)
     if stale:
         say(
-            f"preftune: {len(stale)} results were made by other code, settings or data than now, {stale[0]} first. Snakemake sees "
-            "that by its own metadata alone; `make results` makes all of them again, `make why-rerun` says why."
+            f"preftune: {len(stale)} results were made by other code, settings or data than now, {stale[0]} first: `make "
+            "results` makes them again, `make why-rerun` says why."
         )
 
 

@@ -1,7 +1,10 @@
 """Which job makes which output, and the outputs that another code, config or data made."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +173,35 @@ def find_stale(plan: Plan) -> list[str]:
         if (record.is_file() or (ROOT / output).exists()) and _identity(record) != job.identity:
             stale.append(output)
     return sorted(set(stale))
+
+
+def restore_times(plan: Plan) -> None:
+    """Give every output that is what the plan asks for the time at which its step ended, by its record.
+
+    Snakemake runs a job again whose input is newer than its output, whatever its rerun triggers, and knows the content of
+    small files alone; a copy, a clone or a backup that comes back has times in any order.
+    """
+    latest, audit = 0.0, (f"{plan.config.results}/audit.json", plan.audit())
+    for output, job in [*list_outputs(plan), audit]:
+        record = read_quietly(record_of(output))
+        if record is None or record["identity"] != job.identity:
+            continue
+        ended = datetime.fromisoformat(record["time"]["end"]).timestamp()
+        latest = max(latest, ended)
+        for one in record["outputs"].values():
+            path = ROOT / one["path"]
+            inside = [path / name for name in (*one["files"], "run.json", ".snakemake_timestamp")]
+            _set_times([*(inside if path.is_dir() else []), path], ended)
+    # Snakemake counts the timing of a rule among its outputs: the oldest of them decides.
+    timings = (ROOT / plan.config.results / "timings").rglob("*.tsv")
+    _set_times([path for path in timings if path.stat().st_mtime < latest], latest)
+
+
+def _set_times(paths: Iterable[Path], moment: float) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # missing, or not ours to change
+            if abs(path.stat().st_mtime - moment) > 1:
+                os.utime(path, (moment, moment))
 
 
 def find_edited(plan: Plan, hashes: Hashes) -> list[str]:

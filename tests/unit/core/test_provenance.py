@@ -112,7 +112,7 @@ def test_a_store_follows_records_upstream(tmp_path: Path) -> None:
     steps = store.upstream(["results/dph/models/sft/seed-0/file"])
     assert [step.rule for step in steps] == ["prepare_dataset", "train_sft"]
     assert store.remake("results/dph/models/sft/seed-0/file").endswith(
-        "--forcerun results/dph/models/sft/seed-0"
+        "make results FORCE=results/dph/models/sft/seed-0"
     )
 
 
