@@ -25,7 +25,7 @@ def publish_results(plan: Plan) -> None:
     if not audit.publishable:
         dirty = next(fault for fault in audit.faults if fault.unpublishable)
         raise PreftuneError(
-            f"{config.results} is not publishable: {dirty.says} Commit, and make it again with --force, then publish."
+            f"{config.results} is not publishable: {dirty.says} Commit, then: make results FORCE={dirty.place}"
         )
     command = [sys.executable, "workflow/scripts/export_published.py", "--results", config.results]
     command += ["--destination", f"results/published/{config.scale}"]

@@ -14,6 +14,7 @@ from preftune.provenance.records import Fault, Record
 from preftune.provenance.store import Store
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.workflow.plan import Plan
+from preftune.workflow.reasons import cost_of
 
 SCHEMA = "preftune/audit/1"
 FAILING = ("missing", "broken", "stale")
@@ -227,7 +228,7 @@ def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAu
         commits=tuple(sorted({str(one.facts["code"]["commit"]) for one in chain})),
         hardware=tuple(sorted({_machine(one) for one in chain})),
         wall_seconds=round(sum(one.facts["time"]["wall_seconds"] for one in chain), 1),
-        gpu_hours=round(sum(gpu_hours(one) for one in chain), 3),
+        gpu_hours=round(sum(cost_of(one.facts).gpu_hours for one in chain), 3),
         watt_hours=round(sum(known), 3) if known else None,
         waived=sum(fault.grade == "waived" and fault.place in names for fault in faults),
         first_broken_link=first_broken_link(store, record, faults),
@@ -237,9 +238,3 @@ def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAu
 def _machine(record: Record) -> str:
     hardware = record.facts["hardware"]
     return str((hardware["gpu"] or {}).get("name") or hardware["cpu"])
-
-
-def gpu_hours(record: Record) -> float:
-    """Hours times cards of one step; 0 without a card."""
-    gpu = record.facts["hardware"]["gpu"]
-    return float(record.facts["time"]["wall_seconds"] * gpu["count"] / 3600) if gpu else 0.0

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from preftune.errors import PreftuneError
@@ -11,11 +9,6 @@ from preftune.files import list_tree, sha256_file, sha256_lines, write_json
 from preftune.provenance.digest import ROOT
 
 PASSED = "passed"
-
-
-def _key(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}"
 
 
 class Hashes:
@@ -37,20 +30,20 @@ class Hashes:
         return known if isinstance(known, dict) else {}
 
     def file(self, path: Path) -> str:
-        """SHA-256 of a file, hex."""
-        key = _key(path)
-        if key not in self._known:
-            self._known[key] = sha256_file(path)
-            self._read += 1
-        return self._known[key]
+        """SHA-256 of a file, hex.
 
-    def read_ahead(self, paths: Iterable[Path]) -> None:
-        """Hash the files below these paths that are not known yet, on all cores."""
-        files = [file for path in paths for file in (list_tree(path) if path.is_dir() else [path])]
-        unknown = {key: file for file in files if file.is_file() and (key := _key(file)) not in self._known}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._known.update(zip(unknown, pool.map(sha256_file, unknown.values()), strict=True))
-        self._read += len(unknown)
+        Raises:
+            PreftuneError: it cannot be read.
+        """
+        try:
+            stat = path.stat()
+            key = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}"
+            if key not in self._known:
+                self._known[key] = sha256_file(path)
+                self._read += 1
+        except OSError as error:
+            raise PreftuneError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
+        return self._known[key]
 
     def files(self, folder: Path) -> dict[str, str]:
         """Hash of every file of a folder but its `run.json`, by relative path."""

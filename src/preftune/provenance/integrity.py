@@ -2,10 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from preftune.errors import PreftuneError
 from preftune.files import sha256_lines
 from preftune.provenance.hashes import Hashes
 from preftune.provenance.records import PAPERS, Fault, Record, record_names
@@ -24,7 +22,6 @@ WATCHED = ("tables", "figures")
 def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
     """Every output against the hash that its record states; each file of a folder by name; and nothing beside them."""
     yield from _check_records(store)
-    hashes.read_ahead(store.locate(name) for name in store.makers)
     for name in store.makers:
         output, path = store.output(name), store.locate(name)
         if path.is_symlink():
@@ -33,7 +30,7 @@ def check_outputs(store: Store, hashes: Hashes, published: bool) -> Iterator[Fau
             yield _missing(store, name, published)
         elif output["files"]:
             yield from _check_folder(store, hashes, output, published)
-        elif _hash(hashes, path) != output["sha256"]:
+        elif hashes.tree(path) != output["sha256"]:
             yield _changed(store, name)
     yield from _check_strangers(store)
 
@@ -60,7 +57,7 @@ def _check_records(store: Store) -> Iterator[Fault]:
 def _check_folder(store: Store, hashes: Hashes, output: dict[str, Any], published: bool) -> Iterator[Fault]:
     name, stated = output["path"], output["files"]
     folder = store.locate(name)
-    found = _hashes(hashes, folder)
+    found = hashes.files(folder)
     for file in sorted(stated.keys() | found.keys()):
         place = f"{name}/{file}"
         if (folder / file).is_symlink():
@@ -83,20 +80,6 @@ def _check_strangers(store: Store) -> Iterator[Fault]:
             own = path.name.startswith(".") or path.name.endswith("run.json")
             if not own and name not in told and unreadable.isdisjoint(record_names(name)):
                 yield _strange(store, name)
-
-
-def _hash(hashes: Hashes, path: Path) -> str:
-    try:
-        return hashes.tree(path)
-    except OSError as error:
-        raise PreftuneError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
-
-
-def _hashes(hashes: Hashes, folder: Path) -> dict[str, str]:
-    try:
-        return hashes.files(folder)
-    except OSError as error:
-        raise PreftuneError(f"{folder} cannot be read ({error.strerror}): mend its permissions.") from error
 
 
 def _linked(store: Store, name: str) -> Fault:
@@ -158,7 +141,7 @@ def _check_link(
             yield Fault("note", made, f"the step of {name} ran again since {made} was made from its record.")
     elif not inside:
         # Registries, templates and pages: what of them counts is a part of the identity, which the plan compares.
-        if not path.exists() or _hash(hashes, path) != item["sha256"]:
+        if not path.exists() or hashes.tree(path) != item["sha256"]:
             yield Fault("note", made, f"{name} has changed since {made} was made from it.")
     elif published and (not path.exists() or path.is_dir() or not name.startswith(f"{store.prefix}/")):
         yield Fault(
@@ -166,7 +149,7 @@ def _check_link(
         )
     elif not path.exists():
         yield Fault("missing", name, f"{name}, an input of {made}, is gone.", store.remake(name))
-    elif _hash(hashes, path) != item["sha256"]:
+    elif hashes.tree(path) != item["sha256"]:
         yield Fault(
             "broken", name, f"{name} holds other bytes than {made} was made from.", store.remake(name)
         )
