@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,6 @@ def replace(path: Path, old: str, new: str) -> None:
 def change_digit(path: Path) -> None:
     """Another last digit of the last number of the file's first line that prints a decimal number."""
     text = path.read_text()
-    import re
 
     found = re.search(r"\d\.\d+(?=[^\d])", text)
     assert found, path

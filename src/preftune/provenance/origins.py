@@ -1,12 +1,12 @@
 """What results were made with, against what is here now: code, environment, settings, data, seeds; and what failed."""
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json
 from preftune.provenance.digest import ROOT, WAIVERS, code_digest, present_digest
+from preftune.provenance.git import ask_git
 from preftune.provenance.record import fingerprint
 from preftune.provenance.records import PAPERS, Fault, Record, record_names
 from preftune.provenance.store import Store
@@ -60,15 +60,10 @@ def _check_commit(made: str, record: Record) -> Iterator[Fault]:
 @cache
 def _blobs(commit: str) -> dict[str, str] | None:
     """Git's blob of every file at a commit, or None where git or the commit is missing."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-tree", "-r", commit], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
+    listed = ask_git("ls-tree", "-r", commit)
+    if listed is None:
         return None
-    if done.returncode:
-        return None
-    lines = (line.split("\t", 1) for line in done.stdout.splitlines())
+    lines = (line.split("\t", 1) for line in listed.decode().splitlines())
     return {name: facts.split()[2] for facts, name in lines}
 
 

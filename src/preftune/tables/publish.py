@@ -8,9 +8,9 @@ from pathlib import Path
 
 from preftune.errors import PreftuneError
 from preftune.provenance.privacy import find_private
+from preftune.provenance.records import PAPERS
 from preftune.provenance.why import explain_cell
 
-PAPERS = ("dph", "context_peft")
 # The README shows the charts; an audit computes every table again from the scores of single items. Weights, rows and
 # images stay away: their records say what they were.
 PATTERNS = (

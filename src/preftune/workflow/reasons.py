@@ -2,7 +2,6 @@
 
 import difflib
 import statistics
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 
 from preftune.files import sha256_file
 from preftune.provenance.digest import ROOT, WAIVERS, blob_hash, code_digest, import_closure, syntax_hash
+from preftune.provenance.git import ask_git
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.settings.base import flatten
 from preftune.workflow.jobs import Job
@@ -143,7 +143,7 @@ def _blob(blob: str | None) -> bytes | None:
     """A file's text by git's blob id, or None where git does not have it."""
     if blob is None:
         return None
-    return _git("cat-file", "blob", blob)
+    return ask_git("cat-file", "blob", blob)
 
 
 def _difference(before: str, after: str) -> list[str]:
@@ -185,16 +185,7 @@ def _explain_files(job: Job, record: Mapping[str, Any]) -> Iterator[tuple[str, t
 
 
 def _at_commit(commit: str | None, name: str) -> str:
-    return (_git("show", f"{commit}:{name}") or b"").decode(errors="replace")
-
-
-def _git(*words: str) -> bytes | None:
-    """What git prints, or None where it fails or is not installed."""
-    try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return (ask_git("show", f"{commit}:{name}") or b"").decode(errors="replace")
 
 
 def cost_of(record: Mapping[str, Any]) -> Cost:
