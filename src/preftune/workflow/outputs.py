@@ -198,9 +198,10 @@ def restore_times(plan: Plan) -> None:
 
 
 def _set_times(paths: Iterable[Path], moment: float) -> None:
+    """Records state whole seconds: an output that kept its fraction could be newer than what was made from it."""
     for path in paths:
         with contextlib.suppress(OSError):  # missing, or not ours to change
-            if abs(path.stat().st_mtime - moment) > 1:
+            if path.stat().st_mtime != moment:
                 os.utime(path, (moment, moment))
 
 
