@@ -12,9 +12,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFTUNE_PLAIN_PROGRESS := 1
 export PYTHONPATH := $(CURDIR)/src
 
-# On a machine without a GPU the CPU build of torch is what must be installed.
-TORCH_SOURCE := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-index-url https://download.pytorch.org/whl/cpu)
-TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+# Torch's build is said, never guessed: a login node without a GPU would get the wrong one for the nodes that compute. Who says
+# nothing gets what was installed last, at first the CPU's, which runs everywhere and is a tenth of the size.
+ACCELERATOR ?= $(or $(patsubst $(VENV)/.torch-%,%,$(firstword $(wildcard $(VENV)/.torch-*))),cpu)
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.txt)
+# On Linux PyPI's build is CUDA's; === takes no other.
+TORCH_cuda := torch===$(TORCH_VERSION) -r requirements-cuda.txt
+TORCH_cpu := torch==$(TORCH_VERSION) --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 comma := ,
@@ -23,15 +27,16 @@ ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comm
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
-# The tests of the whole workflow share its results and run in their order; all others run beside them.
+# The tests of the whole workflow share its results and run in their order, those on a cluster after them, since their tables
+# must be equal; all others run beside.
 define TEST
-mkdir -p scratch; python -m pytest $(1) tests/e2e > scratch/e2e.log 2>&1 & \
+mkdir -p scratch; python -m pytest $(1) tests/e2e tests/slurm > scratch/e2e.log 2>&1 & \
 	whole=$$!; trap "kill $$whole" INT TERM; parts=0; flow=0; \
-	python -m pytest $(1) --ignore tests/e2e || parts=$$?; \
-	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e):"; cat scratch/e2e.log; exit $$(( parts || flow ))
+	python -m pytest $(1) --ignore tests/e2e --ignore tests/slurm || parts=$$?; \
+	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e, tests/slurm):"; cat scratch/e2e.log; exit $$(( parts || flow ))
 endef
 
-.PHONY: help results test test-full bench lint plan config report audit why why-rerun waive publish clean lock
+.PHONY: help install results test test-full test-slurm bench lint plan config report audit why why-rerun status waive publish clean lock lock-envs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -42,15 +47,21 @@ $(VENV)/.python:
 	@touch $@
 
 # The wheel index is asked for torch alone and without retries, so that an unreachable one costs nothing.
-$(VENV)/.installed: requirements.txt | $(VENV)/.python
-	@echo "installing locked versions into $(VENV)/ (about 3 minutes)"
-	@$(PIP) --no-deps --retries 0 $(TORCH_SOURCE) $(TORCH) 2>&1 | { grep -v -e Retrying -e WARNING || true; }
-	@$(PIP) -r requirements.txt 2>&1 | { grep -v WARNING || true; }
+$(VENV)/.torch-$(ACCELERATOR): requirements.txt requirements-cuda.txt | $(VENV)/.python
+	@$(if $(TORCH_$(ACCELERATOR)),,echo "error: ACCELERATOR=$(ACCELERATOR) is no build of torch: give cpu or cuda" >&2; exit 1)
+	@echo "installing locked versions into $(VENV)/, torch for ACCELERATOR=$(ACCELERATOR) (about 3 minutes)"
+	@$(PIP) --no-deps --retries 0 $(if $(filter-out $@,$(wildcard $(VENV)/.torch-*)),--force-reinstall) $(TORCH_$(ACCELERATOR)) 2>&1 | { grep -v -e Retrying -e WARNING || true; }
+	@rm -f $(VENV)/.torch-* && touch $@
+
+$(VENV)/.installed: requirements.txt $(VENV)/.torch-$(ACCELERATOR)
+	@$(PIP) -r requirements.txt -c requirements-cuda.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(PIP) -r requirements-dev.txt 2>&1 | { grep -v WARNING || true; }
 	@touch $@
+
+install: $(VENV)/.installed  ## the locked environment in .venv/ (ACCELERATOR=cpu or cuda: the build of torch)
 
 results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=..., FORCE=an output to make again)
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT) $(if $(FORCE),--forcerun $(FORCE))
@@ -64,11 +75,20 @@ $(VENV)/.browser: | $(VENV)/.python
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 || echo "no Chromium could be installed: the test that reads the report in a browser is skipped"
 	@touch $@
 
-test: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite
+$(VENV)/.slurm: | $(VENV)/.python
+	@{ command -v slurmctld && command -v mariadbd || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client slurmdbd munge mariadb-server mariadb-client; }; } >/dev/null 2>&1 || echo "no SLURM could be installed: the tests on a cluster are skipped"
+	@touch $@
+
+TESTED := $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser $(VENV)/.slurm
+
+test: $(TESTED)  ## the test suite
 	@$(call TEST,-m "not slow")
 
-test-full: $(VENV)/.installed-dev $(VENV)/validators/.installed $(VENV)/.browser  ## the test suite with its slow parts
+test-full: $(TESTED)  ## the test suite with its slow parts
 	@$(call TEST)
+
+test-slurm: $(TESTED)  ## every test on a SLURM cluster of four nodes on loopback (needs root)
+	@python -m pytest tests/slurm
 
 bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 minutes; CASES=dpo, sft, likelihood, memory, alignment, scores, features or adapters)
 	@snakemake --cores 1 --quiet all -- resources/models/smollm2-135m-instruct resources/models/efficientnet-lite0
@@ -95,14 +115,22 @@ why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW='Ours (D
 why-rerun: $(VENV)/.installed  ## which stages would run, why, and what that will cost
 	@python -m preftune why-rerun --configfile $(CONFIG) $(SELECT)
 
+# It installs nothing: a run in another terminal may be using what is there.
+status:  ## stages done, running, queued and failed, steps and losses of trainings, hours used and left, while a run goes on (CONFIG=...)
+	@test -f $(VENV)/.installed || { echo "error: nothing is installed in $(VENV)/, so nothing has run in this checkout: call make results first" >&2; exit 1; }
+	@python -m preftune status --configfile $(CONFIG) $(SELECT)
+
 waive: $(VENV)/.installed  ## declare that a change of code cannot change a number (RULES='train_*' REASON='...')
 	@python -m preftune waive --configfile $(CONFIG) --rules '$(or $(RULES),*)' --reason '$(REASON)'
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)
 
-lock: $(VENV)/.installed-dev  ## write requirements*.txt and envs/*.yaml from requirements.in and what is installed
+lock: $(VENV)/.installed-dev  ## write requirements*.txt, envs/*.yaml and envs/Containerfile from requirements.in and what is installed
 	@python -m preftune lock
+
+lock-envs: $(VENV)/.installed  ## what envs/*.yaml take from conda-forge, solved by the conda client on PATH
+	@python -m preftune.commands.lock_envs
 
 clean:  ## delete scratch/ and logs/; results/ and resources/ stay (it says how to delete them)
 	@rm -rf scratch logs

@@ -33,8 +33,11 @@ include: "workflow/rules/audit.smk"
 report: "workflow/report/workflow.rst"
 
 
+# Steps that fetch need a network, which the nodes of a cluster often lack.
 localrules:
     all,
+    fetch_model,
+    fetch_dataset,
 
 
 rule all:

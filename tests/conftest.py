@@ -1,6 +1,7 @@
 """What every test gets: the library on the path of child processes, few threads, no network libraries online."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     tiny_language_model(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished() -> subprocess.CompletedProcess[str]:
+    """The finished miniature: made once a session, read by every test of the whole workflow."""
+    from tests.e2e.conftest import run_workflow
+    from tests.e2e.tiny_models import make_tiny_models
+
+    make_tiny_models()
+    done = run_workflow()
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done

@@ -76,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     why.add_argument("column", help="column, as printed, e.g. CoLA")
     why.add_argument("--results", type=Path, help="a results folder (default: the scale's)")
     rerun = commands.add_parser("why-rerun", help="which stages would run, why, and what that will cost")
+    status = commands.add_parser(
+        "status",
+        help="stages done, running, queued and failed, how far trainings are, hours used and left; disturbs nothing",
+    )
     waive = commands.add_parser(
         "waive", help="declare that a change of code cannot change a number (a person reviews it)"
     )
@@ -83,9 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--rules", default="*", help="rules whose results are by other code than now (a glob; default all)"
     )
     waive.add_argument("--reason", required=True, help="why the change cannot change a number, in one line")
-    for command in (audit, why, rerun, waive):
+    for command in (audit, why, rerun, status, waive):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
-    for command in (audit, why, rerun, waive, publish):
+    for command in (audit, why, rerun, status, waive, publish):
         command.add_argument(
             "--config",
             nargs="*",
@@ -145,6 +149,10 @@ def main(words: list[str]) -> int:
             from preftune.commands.why_rerun import explain_reruns
 
             print(explain_reruns(plan_of(arguments.configfile, read_values(arguments.config))))
+        elif arguments.command == "status":
+            from preftune.commands.status import describe_status
+
+            print(describe_status(plan_of(arguments.configfile, read_values(arguments.config))))
         elif arguments.command == "waive":
             from preftune.commands.waive import write_waivers
 

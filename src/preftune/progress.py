@@ -1,16 +1,17 @@
-"""Progress with rate and time left: a live bar on a terminal, one plain line every few seconds elsewhere."""
+"""Progress with rate and time left: a live bar on a terminal, one plain line a minute elsewhere."""
 
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TextIO, TypeVar
 
 from preftune.processes import leads
 
 T = TypeVar("T")
 
-_PLAIN_SECONDS = 20.0
+_PLAIN_SECONDS = 60.0
 _terminal: TextIO | None = None
 _label = ""
 
@@ -19,6 +20,19 @@ def set_terminal(stream: TextIO | None, label: str) -> None:
     """Send progress to `stream`, the user's terminal, although the step's own output goes to its log (None: stderr)."""
     global _terminal, _label
     _terminal, _label = stream, label
+
+
+def redirect_output(log: Path) -> TextIO:
+    """Send all that this process and its children print to a file; returns what was the terminal."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    return terminal
 
 
 def get_terminal() -> tuple[TextIO | None, str]:
@@ -63,7 +77,7 @@ def track(
     """Yield `items` while showing done/total, rate and time left; `done` of `total` were done before.
 
     Concurrent workflow jobs share one terminal, so a live bar is drawn only for a script run by hand
-    (`PREFTUNE_PLAIN_PROGRESS` unset and a terminal); otherwise one line every 20 seconds.
+    (`PREFTUNE_PLAIN_PROGRESS` unset and a terminal); otherwise one line a minute.
     """
     sized = list(items) if total is None else items
     count = total if total is not None else len(sized)  # type: ignore[arg-type]

@@ -17,17 +17,20 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from preftune import progress
+from preftune.attempts import Attempts
+from preftune.cluster.slurm import own_job
 from preftune.command_line import read_settings
 from preftune.errors import PreftuneError
-from preftune.files import explain_full_disk, read_json, replace_path, write_json
+from preftune.failures import Failure, describe_failure
+from preftune.files import explain_full_disk, replace_path, write_json
+from preftune.leases import Lease
 from preftune.processes import leads, rank, world_size
 from preftune.provenance import record
 from preftune.provenance.digest import ROOT, code_digest
 from preftune.seeds import seed_everything
-from preftune.training.interruption import AGAIN, InterruptedTraining
 
 S = TypeVar("S", bound=BaseModel)
-_TAIL = 20
+_LATE = 60.0  # seconds
 
 
 class Step:
@@ -45,6 +48,7 @@ class Step:
         self._settings: Any = None
         self._temporary: dict[str, Path] = {}
         self._scratch: Path | None = None
+        self._lease: Lease | None = None
 
     @classmethod
     def start(cls, parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, rule: str,
@@ -61,17 +65,49 @@ class Step:
             for stop in (signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(stop, lambda number, frame: sys.exit(128 + number))
         try:
+            self._take_lease()
+            # Scripts that compute on a device import this module; others need none, whatever --device says.
+            if "preftune.models.devices" in sys.modules:
+                sys.modules["preftune.models.devices"].claim_device(self.arguments.device)
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(self.arguments.threads)
             seed_everything(self.arguments.seed)
             # Now: an edit of the code while a long step runs is none of its own.
             self._code = record.describe_code(self.rule)
-            self._described = {
-                name: [record.describe_input(path) for path in self._paths(name)] for name in self._inputs
-            }
+            self._described = {name: self._describe(name) for name in self._inputs}
         except PreftuneError as error:
-            self._fail(str(error))
+            self._fail(Failure(str(error)))
         return self
+
+    def _take_lease(self) -> None:
+        self._attempts = Attempts(self._declared())
+        if not leads():
+            return
+        self._lease = Lease.take(self._declared(), self.rule)
+        former = self._lease.former
+        if former is not None:
+            self._attempts.add(
+                start=former["started"],
+                end=None,
+                error="It ended without a word: killed, out of memory, or its machine is lost.",
+                slurm={"job_id": former["slurm_job"], "restart_count": 0} if former["slurm_job"] else None,
+            )
+
+    def _declared(self) -> Path:
+        """Where the first output will lie."""
+        return Path(getattr(self.arguments, self._outputs[0]))
+
+    def _describe(self, name: str) -> list[dict[str, Any]]:
+        """The inputs that an argument names; in a cluster's job a shared file system gets time to deliver them whole."""
+        end = time.monotonic() + (_LATE if own_job() else 0)
+        while True:
+            try:
+                return [record.describe_input(path) for path in self._paths(name)]
+            except PreftuneError as error:
+                if time.monotonic() > end:
+                    raise
+                print(f"waiting for late files: {error}", file=sys.stderr, flush=True)
+                time.sleep(5)
 
     def _paths(self, name: str) -> list[Path]:
         value = getattr(self.arguments, name)
@@ -133,6 +169,8 @@ class Step:
         key = record.hash_settings(parts)[:16]
         root = Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch"))
         self._scratch = root / "training" / f"{self.rule}-{key}"
+        if self._lease is not None:
+            self._lease.note(scratch=str(self._scratch))
         return self._scratch, key
 
     def note(self, **facts: Any) -> None:
@@ -147,31 +185,21 @@ class Step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if error is None:
             try:
                 self._finish()
             except PreftuneError as problem:
-                self._clean()
-                self._fail(str(problem))
+                error = problem
+        if error is None:
             return
         self._clean()
-        if isinstance(error, InterruptedTraining):
-            self._fail(str(error), AGAIN)
-        if isinstance(error, PreftuneError):
-            self._fail(str(error))
-        if isinstance(error, KeyboardInterrupt):
-            self._fail("interrupted: nothing finished is lost, the same command starts this step again.", 130)
-        if isinstance(error, OSError):
-            try:
-                with explain_full_disk(Path(getattr(self.arguments, self._outputs[0]))):
-                    raise error
-            except PreftuneError as problem:
-                self._fail(str(problem))
-            except OSError:
-                pass
-        if issubclass(kind, Exception):
+        failure = describe_failure(error, self._declared())
+        if failure is None:
+            self._release()
+            return
+        if failure.unexpected:
             traceback.print_exception(kind, error, trace)
-            self._fail(f"{kind.__name__}: {error}")
+        self._fail(failure)
 
     def _finish(self) -> None:
         if not leads():
@@ -182,6 +210,8 @@ class Step:
             raise PreftuneError(
                 f"{self.rule} ended without writing {', '.join(missing)}: this is a fault of the script, report it."
             )
+        if self._lease is not None:
+            self._lease.check()
         declared = {name: Path(getattr(self.arguments, name)) for name in self._outputs}
         described = {name: record.describe_output(self.out(name), declared[name]) for name in self._outputs}
         run = self._record(described)
@@ -191,9 +221,10 @@ class Step:
             replace_path(self.out(name), path)
             if not path.is_dir():
                 write_json(record.record_path(path), run)
-        self._attempts_file().unlink(missing_ok=True)
+        self._attempts.clear()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+        self._release()
         seconds = time.monotonic() - self._clock
         progress.say(
             f"done   {self._label()} in {progress.format_seconds(seconds)} -> {self._first_output()}"
@@ -226,7 +257,7 @@ class Step:
                 },
                 "peak_memory_bytes": record.peak_memory_bytes(),
                 "energy": self._facts.pop("energy", {"watt_hours": None, "method": "unavailable"}),
-                "failed_attempts": self._attempts(),
+                "failed_attempts": self._attempts.rows(),
                 "facts": self._facts,
                 "warnings": [record.public_argument(sentence) for sentence in self._warnings],
             }
@@ -234,18 +265,9 @@ class Step:
 
     def _redirect(self) -> None:
         log = self.arguments.log
-        terminal = None
         if log is not None and not leads():
             log = self.arguments.log = log.with_suffix(f".rank-{rank()}.log")
-        if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            terminal = os.fdopen(os.dup(2), "w", buffering=1)
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            os.close(handle)
+        terminal = None if log is None else progress.redirect_output(log)
         progress.set_terminal(terminal, self._label())
 
     def _label(self) -> str:
@@ -255,46 +277,27 @@ class Step:
     def _first_output(self) -> str:
         return record.public_path(getattr(self.arguments, self._outputs[0]))
 
-    def _attempts_file(self) -> Path:
-        """Failed attempts wait beside the output that is still missing, until a success puts them into its record."""
-        declared = Path(getattr(self.arguments, self._outputs[0]))
-        return declared.with_name(f".{declared.name}.attempts.json")
-
-    def _attempts(self) -> list[dict[str, Any]]:
-        path = self._attempts_file()
-        return read_json(path) if path.is_file() else []
+    def _release(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
 
     def _clean(self) -> None:
         for path in self._temporary.values():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _fail(self, sentence: str, code: int = 1) -> None:
-        if not leads():
-            print(f"error: {sentence}", file=sys.stderr, flush=True)
-            sys.exit(code)
-        attempt = {
-            "start": self._started,
-            "end": record.now(),
-            "error": record.public_argument(sentence),
-            "slurm": record.describe_slurm(),
-        }
-        try:
-            write_json(self._attempts_file(), [*self._attempts(), attempt])
-        except (PreftuneError, OSError):
-            print("warning: this failed attempt could not be noted", file=sys.stderr)
-        log = self.arguments.log
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
-        if log is not None and code == AGAIN:
-            progress.say(f"stopped {self._label()}: {sentence}")
-        elif log is not None:
-            tail = log.read_text(errors="replace").splitlines()[-_TAIL:]
-            progress.say(
-                "\n".join(
-                    [
-                        f"failed {self._label()}: {sentence}",
-                        *(f"    {line}" for line in tail),
-                        f"  whole log: {log}",
-                    ]
+    def _fail(self, failure: Failure) -> None:
+        print(f"error: {failure.sentence}", file=sys.stderr, flush=True)
+        if leads():
+            try:
+                self._attempts.add(
+                    start=self._started,
+                    end=record.now(),
+                    error=record.public_argument(failure.sentence),
+                    slurm=record.describe_slurm(),
                 )
-            )
-        sys.exit(code)
+                if self._lease is not None:
+                    self._lease.fail(failure.sentence, failure.memory)
+            except (PreftuneError, OSError):
+                print("warning: this failed attempt could not be noted", file=sys.stderr)
+            failure.show(self._label(), self.arguments.log)
+        sys.exit(failure.code)

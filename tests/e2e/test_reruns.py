@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import copy_checkout, git
 from tests.e2e.conftest import CONFIG, run_workflow
 from tests.e2e.tiny_models import ROOT
 
@@ -18,27 +19,12 @@ RESULTS = "results/miniature"
 TRAINING = {"train_sft", "train_alignment", "train_heads", "train_captioner", "train_multitask"}
 
 
-def git(checkout: Path, *words: str) -> str:
-    command = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words]
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def pristine(finished: subprocess.CompletedProcess[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A commit of what the checkout holds now, with the results and Snakemake's metadata copied in."""
     # Other tests made single tables again: the report is to be newer than all of them, as after a whole run.
     assert run_workflow("--forcerun", f"{RESULTS}/report.html").returncode == 0
-    folder = tmp_path_factory.mktemp("clone") / "preftune"
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in names:
-        if (ROOT / name).is_file() and not name.startswith("results/published"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "start")
+    folder = copy_checkout(tmp_path_factory.mktemp("clone") / "preftune")
     for part in (RESULTS, "resources/miniature", "scratch/miniature", ".snakemake/metadata"):
         shutil.copytree(ROOT / part, folder / part, symlinks=True)
     mix_times(folder)

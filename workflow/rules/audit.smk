@@ -10,11 +10,14 @@ rule audit_results:
         "logs/audit_results.log",
     benchmark:
         RESULTS + "/timings/audit_results.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory("audit"),
+        runtime=runtime("audit"),
     params:
         code=code_digest("audit_results"),
         options=options("audit"),

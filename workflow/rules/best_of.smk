@@ -14,11 +14,14 @@ rule evaluate_best_of:
         "logs/evaluate_best_of/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_best_of/{run}/seed-{seed}.tsv"
+    group:
+        small("drift")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory("evaluate_best_of", "run", "seed"),
+        runtime=runtime("evaluate_best_of", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_best_of"),

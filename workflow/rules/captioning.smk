@@ -16,7 +16,8 @@ rule compute_features:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory("compute_features", "encoder"),
+        runtime=runtime("compute_features", "encoder"),
         gpu=GPU,
     params:
         code=code_digest("compute_features"),
@@ -45,19 +46,22 @@ rule train_captioner:
     wildcard_constraints:
         run="|".join(run.name for run in PLAN.runs("context_peft", "captioning"))
         or "none",
+    group:
+        small("captioning")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
-        gpu=GPU,
+        mem_mb=memory("train", "run", "seed"),
+        runtime=runtime("train", "run", "seed"),
+        gpu=GPUS,
     params:
         code=code_digest("train_captioner"),
         options=options("train", "run", "seed"),
     message:
         "train the captioner {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/train_captioner.py "
+        "{LAUNCH} workflow/scripts/train_captioner.py "
         "--base {input.base} --features {input.features} --captions {input.captions} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
@@ -79,11 +83,14 @@ rule evaluate_captioner:
         "logs/evaluate_captioner/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_captioner/{run}/seed-{seed}.tsv"
+    group:
+        small("captioning")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory("evaluate_captioner", "run", "seed"),
+        runtime=runtime("evaluate_captioner", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_captioner"),
@@ -113,11 +120,14 @@ rule evaluate_captions:
         "logs/evaluate_captions/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_captions/{run}/seed-{seed}.tsv"
+    group:
+        small("captioning")
     conda:
         "../../envs/caption-metrics.yaml"
     threads: 1
     resources:
-        mem_mb=12000 if PLAN.config.context_peft.metrics.spice else 3000,
+        mem_mb=memory("evaluate_captions", "run", "seed"),
+        runtime=runtime("evaluate_captions", "run", "seed"),
     params:
         code=code_digest("evaluate_captions"),
         options=options("evaluate_captions", "run", "seed"),
@@ -145,7 +155,8 @@ rule compute_attention:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory("compute_attention"),
+        runtime=runtime("compute_attention"),
         gpu=GPU,
     params:
         code=code_digest("compute_attention"),

@@ -12,16 +12,17 @@ rule plot_adaptors:
         "logs/plot_adaptors.log",
     benchmark:
         RESULTS + "/timings/plot_adaptors.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_adaptors", "context_peft"),
+        runtime=runtime("plot", "plot_adaptors", "context_peft"),
     params:
         code=code_digest("plot_adaptors"),
-        options=lambda wildcards: PLAN.plot("plot_adaptors", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_adaptors", "context_peft"),
         scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by adaptor"
@@ -41,16 +42,17 @@ rule plot_encoders:
         "logs/plot_encoders.log",
     benchmark:
         RESULTS + "/timings/plot_encoders.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_encoders", "context_peft"),
+        runtime=runtime("plot", "plot_encoders", "context_peft"),
     params:
         code=code_digest("plot_encoders"),
-        options=lambda wildcards: PLAN.plot("plot_encoders", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_encoders", "context_peft"),
         scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by encoder"
@@ -70,16 +72,17 @@ rule plot_rank_sweep:
         "logs/plot_rank_sweep.log",
     benchmark:
         RESULTS + "/timings/plot_rank_sweep.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_rank_sweep", "context_peft"),
+        runtime=runtime("plot", "plot_rank_sweep", "context_peft"),
     params:
         code=code_digest("plot_rank_sweep"),
-        options=lambda wildcards: PLAN.plot("plot_rank_sweep", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_rank_sweep", "context_peft"),
         scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity by rank"
@@ -98,16 +101,17 @@ rule plot_pareto:
         "logs/plot_pareto.log",
     benchmark:
         RESULTS + "/timings/plot_pareto.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_pareto", "context_peft"),
+        runtime=runtime("plot", "plot_pareto", "context_peft"),
     params:
         code=code_digest("plot_pareto"),
-        options=lambda wildcards: PLAN.plot("plot_pareto", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_pareto", "context_peft"),
         scores=lambda wildcards: TARGETS.score_words("context_peft"),
     message:
         "figure: perplexity against trainable parameters"
@@ -128,16 +132,17 @@ rule plot_attention:
         "logs/plot_attention.log",
     benchmark:
         RESULTS + "/timings/plot_attention.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_attention", "context_peft"),
+        runtime=runtime("plot", "plot_attention", "context_peft"),
     params:
         code=code_digest("plot_attention"),
-        options=lambda wildcards: PLAN.plot("plot_attention", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_attention", "context_peft"),
     message:
         "figure: where caption words look"
     shell:
@@ -156,16 +161,17 @@ rule plot_gallery:
         "logs/plot_gallery.log",
     benchmark:
         RESULTS + "/timings/plot_gallery.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_gallery", "context_peft"),
+        runtime=runtime("plot", "plot_gallery", "context_peft"),
     params:
         code=code_digest("plot_gallery"),
-        options=lambda wildcards: PLAN.plot("plot_gallery", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_gallery", "context_peft"),
     message:
         "figure: images with their captions"
     shell:

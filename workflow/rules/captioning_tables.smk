@@ -15,11 +15,14 @@ rule tabulate_captioning:
         RESULTS + "/timings/tabulate_captioning/{table}.tsv"
     wildcard_constraints:
         table="|".join(CAPTIONING_TABLES),
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("tabulate_captioning"),
+        runtime=runtime("tabulate_captioning"),
     params:
         code=code_digest("tabulate_captioning"),
         options=options("tabulate_captioning"),
@@ -45,16 +48,17 @@ rule plot_equal_data:
         "logs/plot_equal_data.log",
     benchmark:
         RESULTS + "/timings/plot_equal_data.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_equal_data", "context_peft"),
+        runtime=runtime("plot", "plot_equal_data", "context_peft"),
     params:
         code=code_digest("plot_equal_data"),
-        options=lambda wildcards: PLAN.plot("plot_equal_data", "context_peft").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_equal_data", "context_peft"),
         scores=lambda wildcards: TARGETS.score_words("context_peft"),
         # Records of what the scores were made from: those bring the jobs.
         records=TARGETS.grid_records(),

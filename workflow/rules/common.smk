@@ -1,7 +1,10 @@
 # What all rules share: the validated plan, paths, and what the user sees at the start and at the end.
+import atexit
 import gc
 import os
+import signal
 import sys
+from functools import cache
 
 # The graph of thousands of jobs is made of objects that stay: looking for garbage among them at every 700th takes a sixth of
 # the time that the paper's plan needs.
@@ -9,10 +12,19 @@ gc.set_threshold(200_000, 50, 50)
 
 sys.path.insert(0, str(workflow.basedir) + "/src")
 
+from preftune.cluster.outcomes import memory_factor
+from preftune.cluster.slurm import own_job
+from preftune.cluster.start import enter_site, start_run
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
-from preftune.workflow.console import announce_plan, explain_log, summarise_results
+from preftune.workflow.console import (
+    announce_forecast,
+    announce_plan,
+    explain_log,
+    summarise_results,
+)
 from preftune.workflow.outputs import restore_times
+from preftune.workflow.resources import Forecast
 from preftune.workflow.targets import (
     ALIGNMENT_TABLES,
     CAPTIONING_TABLES,
@@ -23,16 +35,35 @@ from preftune.workflow.targets import (
 
 try:
     PLAN = load_plan(config, workflow.configfiles)
+    FORECAST = Forecast(PLAN)
     TARGETS = Targets(PLAN)
     TARGETS.selected()
 except PreftuneError as error:
     sys.exit(f"error: {error}")
 
+
+def end_dry_run():
+    """None of Snakemake's hooks runs in a dry run, and nobody knows when the rules are read that it is one."""
+    silent = any(one.name == "ALL" for one in workflow.output_settings.quiet or ())
+    if workflow.dryrun and not silent:
+        announce_forecast(PLAN, FORECAST)
+
+
 if workflow.is_main_process:
     restore_times(PLAN)
+    atexit.register(end_dry_run)
+
+if own_job():
+    # The site's modules; and a shell that waits for its step, which is told to stop with it and writes a checkpoint first.
+    # Snakemake itself would die of the signal that comes before the time limit.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    shell.prefix(f"trap : TERM; {enter_site()}")
 
 DEVICE = PLAN.config.device
-GPU = 0 if DEVICE == "cpu" or PLAN.config.scale == "demo" else 1
+GPUS = PLAN.config.training_gpus
+GPU = min(GPUS, 1)  # of a step that is no training
+# Stands in a rule's text and is no parameter: how many processes share a training is no reason to train again.
+LAUNCH = f"torchrun --standalone --nproc-per-node {GPUS}" if GPUS > 1 else "python"
 ATTENTION = PLAN.run(PLAN.config.context_peft.attention.run)
 RESULTS = PLAN.config.results
 RESOURCES = PLAN.config.resources
@@ -61,6 +92,9 @@ def targets():
 
 def announce():
     announce_plan(PLAN, TARGETS)
+    announce_forecast(PLAN, FORECAST)
+    if workflow.executor_plugin.name == "slurm":
+        start_run(workflow)
 
 
 def summarise():
@@ -69,12 +103,6 @@ def summarise():
 
 def explain_failure(log):
     explain_log(log)
-
-
-def memory(megabytes):
-    """What a step of the DPH paper needs: `megabytes` with a model of 135 M parameters and small data, else 16 times that."""
-    small = ("demo", "miniature", "small-cpu")
-    return megabytes if PLAN.config.scale in small else 16 * megabytes
 
 
 def model_folder(name):
@@ -102,14 +130,39 @@ def shown(path):
     )
 
 
+@cache
+def find_job(method, *values):
+    return getattr(PLAN, method)(*values)
+
+
+def job_of(method, names, wildcards):
+    """The plan's job for the rule's wildcards; a name that is none of theirs stands for itself."""
+    known = dict(wildcards.items())
+    if "seed" in known:
+        known["seed"] = int(known["seed"])
+    return find_job(method, *(known.get(name, name) for name in names))
+
+
 def options(method, *names):
-    """The job's settings, seed, device and identity as words of a command line, for the rule's wildcards."""
+    """The job's settings, seed, device and identity as words of a command line."""
+    return lambda wildcards: job_of(method, names, wildcards).options(DEVICE)
+
+
+def small(name):
+    """The group of steps that are small where there is no GPU: a cluster gets several of them as one job."""
+    return name if GPU == 0 else None
+
+
+def memory(method, *names):
+    """MB of host memory: what is counted, and twice as much for each time that the job ran out of it."""
 
     def of(wildcards):
-        values = [
-            int(wildcards[name]) if name == "seed" else wildcards[name]
-            for name in names
-        ]
-        return getattr(PLAN, method)(*values).options(DEVICE)
+        job = job_of(method, names, wildcards)
+        return FORECAST.of(job).memory * memory_factor(job.rule, wildcards)
 
     return of
+
+
+def runtime(method, *names):
+    """Minutes of wall time; the same for every attempt, since trainings continue from their checkpoints."""
+    return lambda wildcards: FORECAST.of(job_of(method, names, wildcards)).runtime

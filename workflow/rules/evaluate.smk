@@ -56,7 +56,8 @@ rule evaluate_tasks:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory("evaluate_tasks", "run", "seed"),
+        runtime=runtime("evaluate_tasks", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_tasks"),
@@ -93,11 +94,14 @@ rule evaluate_heads:
         RESULTS + "/timings/evaluate_heads/{run}/seed-{seed}.tsv"
     wildcard_constraints:
         run="|".join(PLAN.scored_by_heads) or "none",
+    group:
+        small("heads")
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory("evaluate_tasks", "run", "seed"),
+        runtime=runtime("evaluate_tasks", "run", "seed"),
     params:
         code=code_digest("evaluate_heads"),
         options=options("evaluate_tasks", "run", "seed"),
@@ -130,11 +134,14 @@ rule evaluate_drift:
         "logs/evaluate_drift/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_drift/{run}/seed-{seed}.tsv"
+    group:
+        small("drift")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(4000),
+        mem_mb=memory("evaluate_drift", "run", "seed"),
+        runtime=runtime("evaluate_drift", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_drift"),
@@ -168,7 +175,8 @@ rule evaluate_second_opinion:
         "../../envs/lm-eval.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory("evaluate_second_opinion", "run", "seed"),
+        runtime=runtime("evaluate_second_opinion", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_second_opinion"),

@@ -12,11 +12,14 @@ rule export_crate:
         "logs/export_crate.log",
     benchmark:
         RESULTS + "/timings/export_crate.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("export_crate"),
+        runtime=runtime("export_crate"),
     params:
         code=code_digest("export_crate"),
         options=options("export_crate"),
@@ -38,11 +41,14 @@ rule export_cards:
         "logs/export_cards.log",
     benchmark:
         RESULTS + "/timings/export_cards.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("export_cards"),
+        runtime=runtime("export_cards"),
     params:
         code=code_digest("export_cards"),
         options=options("export_cards"),

@@ -13,7 +13,8 @@ rule fetch_model:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("fetch_model", "model"),
+        runtime=runtime("fetch_model", "model"),
     params:
         code=code_digest("fetch_model"),
         options=options("fetch_model", "model"),
@@ -40,7 +41,8 @@ rule fetch_dataset:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("fetch_dataset", "dataset"),
+        runtime=runtime("fetch_dataset", "dataset"),
     params:
         code=code_digest("fetch_dataset"),
         options=options("fetch_dataset", "dataset"),

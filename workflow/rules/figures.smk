@@ -9,16 +9,17 @@ rule plot_loss_landscape:
         "logs/plot_loss_landscape.log",
     benchmark:
         RESULTS + "/timings/plot_loss_landscape.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_loss_landscape", "dph"),
+        runtime=runtime("plot", "plot_loss_landscape", "dph"),
     params:
         code=code_digest("plot_loss_landscape"),
-        options=lambda wildcards: PLAN.plot("plot_loss_landscape", "dph").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_loss_landscape", "dph"),
     message:
         "figure: the losses and their optimal margins"
     shell:
@@ -36,16 +37,17 @@ rule plot_training_curves:
         "logs/plot_training_curves/{paper}.log",
     benchmark:
         RESULTS + "/timings/plot_training_curves/{paper}.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_training_curves", "paper"),
+        runtime=runtime("plot", "plot_training_curves", "paper"),
     params:
         code=code_digest("plot_training_curves"),
-        options=lambda wildcards: PLAN.plot(
-            "plot_training_curves", wildcards.paper
-        ).options(DEVICE),
+        options=options("plot", "plot_training_curves", "paper"),
     message:
         "figure: training curves of {wildcards.paper}"
     shell:
@@ -63,14 +65,17 @@ rule plot_task_scores:
         "logs/plot_task_scores.log",
     benchmark:
         RESULTS + "/timings/plot_task_scores.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("plot", "plot_task_scores", "dph"),
+        runtime=runtime("plot", "plot_task_scores", "dph"),
     params:
         code=code_digest("plot_task_scores"),
-        options=lambda wildcards: PLAN.plot("plot_task_scores", "dph").options(DEVICE),
+        options=options("plot", "plot_task_scores", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: accuracy of every system on every task"

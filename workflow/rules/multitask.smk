@@ -44,11 +44,14 @@ rule prepare_questions:
         "logs/prepare_questions.log",
     benchmark:
         RESULTS + "/timings/prepare_questions.tsv"
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("prepare_questions"),
+        runtime=runtime("prepare_questions"),
     params:
         code=code_digest("prepare_questions"),
         folders=as_options(question_folders),
@@ -75,12 +78,15 @@ rule train_multitask:
     wildcard_constraints:
         run="|".join(run.name for run in PLAN.runs("context_peft", "multitask"))
         or "none",
+    group:
+        small("multitask")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
-        gpu=GPU,
+        mem_mb=memory("train", "run", "seed"),
+        runtime=runtime("train", "run", "seed"),
+        gpu=GPUS,
     params:
         code=code_digest("train_multitask"),
         folders=as_options(multitask_folders()),
@@ -91,7 +97,7 @@ rule train_multitask:
     message:
         "multi-task training: {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/train_multitask.py "
+        "{LAUNCH} workflow/scripts/train_multitask.py "
         "--base {input.base} {params.folders} {params.parents} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
@@ -107,11 +113,14 @@ rule evaluate_multitask:
         "logs/evaluate_multitask/{run}/seed-{seed}.log",
     benchmark:
         RESULTS + "/timings/evaluate_multitask/{run}/seed-{seed}.tsv"
+    group:
+        small("multitask")
     conda:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory("evaluate_multitask", "run", "seed"),
+        runtime=runtime("evaluate_multitask", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_multitask"),
@@ -137,14 +146,17 @@ rule tabulate_multitask:
         "logs/tabulate_multitask.log",
     benchmark:
         RESULTS + "/timings/tabulate_multitask.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("tabulate_multitask"),
+        runtime=runtime("tabulate_multitask"),
     params:
         code=code_digest("tabulate_multitask"),
-        options=lambda wildcards: PLAN.tabulate_multitask().options(DEVICE),
+        options=options("tabulate_multitask"),
     message:
         "table multitask: parts apart, joined and tuned, and trained jointly"
     shell:

@@ -34,8 +34,9 @@ rule train_alignment:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(4000),
-        gpu=GPU,
+        mem_mb=memory("train", "run", "seed"),
+        runtime=runtime("train", "run", "seed"),
+        gpu=GPUS,
     params:
         code=code_digest("train_alignment"),
         options=options("train", "run", "seed"),
@@ -45,7 +46,7 @@ rule train_alignment:
     message:
         "align {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/train_alignment.py "
+        "{LAUNCH} workflow/scripts/train_alignment.py "
         "--base {input.base} --model {input.model} --data {input.data} "
         "{params.reference} --output {output} "
         "{params.options} --threads {threads} --log {log}"
@@ -63,11 +64,14 @@ rule train_heads:
         RESULTS + "/timings/train_heads/{run}/seed-{seed}.tsv"
     wildcard_constraints:
         run="|".join(FROZEN) or "none",
+    group:
+        small("heads")
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory("train", "run", "seed"),
+        runtime=runtime("train", "run", "seed"),
         gpu=0,
     params:
         code=code_digest("train_heads"),
@@ -100,7 +104,8 @@ rule compute_gradients:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(5000),
+        mem_mb=memory("compute_gradients"),
+        runtime=runtime("compute_gradients"),
         gpu=GPU,
     params:
         code=code_digest("compute_gradients"),

@@ -11,16 +11,17 @@ rule plot_reward_distributions:
         "logs/plot_reward_distributions.log",
     benchmark:
         RESULTS + "/timings/plot_reward_distributions.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_reward_distributions", "dph"),
+        runtime=runtime("plot", "plot_reward_distributions", "dph"),
     params:
         code=code_digest("plot_reward_distributions"),
-        options=lambda wildcards: PLAN.plot(
-            "plot_reward_distributions", "dph"
-        ).options(DEVICE),
+        options=options("plot", "plot_reward_distributions", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: rewards of preferred and dispreferred answers"
@@ -39,14 +40,17 @@ rule plot_reliability:
         "logs/plot_reliability.log",
     benchmark:
         RESULTS + "/timings/plot_reliability.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_reliability", "dph"),
+        runtime=runtime("plot", "plot_reliability", "dph"),
     params:
         code=code_digest("plot_reliability"),
-        options=lambda wildcards: PLAN.plot("plot_reliability", "dph").options(DEVICE),
+        options=options("plot", "plot_reliability", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: what a reward margin says about the win rate"
@@ -65,14 +69,17 @@ rule plot_label_noise:
         "logs/plot_label_noise.log",
     benchmark:
         RESULTS + "/timings/plot_label_noise.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_label_noise", "dph"),
+        runtime=runtime("plot", "plot_label_noise", "dph"),
     params:
         code=code_digest("plot_label_noise"),
-        options=lambda wildcards: PLAN.plot("plot_label_noise", "dph").options(DEVICE),
+        options=options("plot", "plot_label_noise", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: reward accuracy against flipped labels"
@@ -91,14 +98,17 @@ rule plot_margins:
         "logs/plot_margins.log",
     benchmark:
         RESULTS + "/timings/plot_margins.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_margins", "dph"),
+        runtime=runtime("plot", "plot_margins", "dph"),
     params:
         code=code_digest("plot_margins"),
-        options=lambda wildcards: PLAN.plot("plot_margins", "dph").options(DEVICE),
+        options=options("plot", "plot_margins", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: gradients and measured margins"
@@ -118,16 +128,17 @@ rule plot_alignment_cost:
         "logs/plot_alignment_cost.log",
     benchmark:
         RESULTS + "/timings/plot_alignment_cost.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_alignment_cost", "dph"),
+        runtime=runtime("plot", "plot_alignment_cost", "dph"),
     params:
         code=code_digest("plot_alignment_cost"),
-        options=lambda wildcards: PLAN.plot("plot_alignment_cost", "dph").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_alignment_cost", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: what alignment costs the language model"
@@ -147,16 +158,17 @@ rule plot_accuracy_against_kl:
         "logs/plot_accuracy_against_kl.log",
     benchmark:
         RESULTS + "/timings/plot_accuracy_against_kl.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("plot", "plot_accuracy_against_kl", "dph"),
+        runtime=runtime("plot", "plot_accuracy_against_kl", "dph"),
     params:
         code=code_digest("plot_accuracy_against_kl"),
-        options=lambda wildcards: PLAN.plot("plot_accuracy_against_kl", "dph").options(
-            DEVICE
-        ),
+        options=options("plot", "plot_accuracy_against_kl", "dph"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
     message:
         "figure: accuracy against divergence"

@@ -11,11 +11,14 @@ rule generate_language_data:
     benchmark:
         RESULTS + "/timings/generate_language_data.tsv"
     priority: 10  # the longest chain starts first
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("generate_language_data"),
+        runtime=runtime("generate_language_data"),
     params:
         code=code_digest("generate_language_data"),
         options=options("generate_language_data"),
@@ -34,11 +37,14 @@ rule generate_scenes:
         "logs/generate_scenes.log",
     benchmark:
         RESULTS + "/timings/generate_scenes.tsv"
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("generate_scenes"),
+        runtime=runtime("generate_scenes"),
     params:
         code=code_digest("generate_scenes"),
         options=options("generate_scenes"),
@@ -60,11 +66,14 @@ rule prepare_dataset:
     benchmark:
         RESULTS + "/timings/prepare_dataset/{dataset}.tsv"
     priority: 10  # the longest chain starts first
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("prepare_dataset", "dataset"),
+        runtime=runtime("prepare_dataset", "dataset"),
     params:
         code=code_digest("prepare_dataset"),
         options=options("prepare_dataset", "dataset"),
@@ -88,14 +97,17 @@ rule prepare_sft_mix:
     benchmark:
         RESULTS + "/timings/prepare_sft_mix.tsv"
     priority: 10  # the longest chain starts first
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("prepare_mix", "sft_mix"),
+        runtime=runtime("prepare_mix", "sft_mix"),
     params:
         code=code_digest("prepare_sft_mix"),
-        options=lambda wildcards: PLAN.prepare_mix("sft_mix").options(DEVICE),
+        options=options("prepare_mix", "sft_mix"),
     message:
         "draw and tokenise the SFT mix"
     shell:
@@ -119,14 +131,17 @@ rule prepare_preference_mix:
     benchmark:
         RESULTS + "/timings/prepare_preference_mix.tsv"
     priority: 10  # the longest chain starts first
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("prepare_mix", "preference_mix"),
+        runtime=runtime("prepare_mix", "preference_mix"),
     params:
         code=code_digest("prepare_preference_mix"),
-        options=lambda wildcards: PLAN.prepare_mix("preference_mix").options(DEVICE),
+        options=options("prepare_mix", "preference_mix"),
     message:
         "draw and tokenise the preference pairs"
     shell:
@@ -146,11 +161,14 @@ rule compute_overlap:
         "logs/compute_overlap.log",
     benchmark:
         RESULTS + "/timings/compute_overlap.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("compute_overlap"),
+        runtime=runtime("compute_overlap"),
     params:
         code=code_digest("compute_overlap"),
         options=options("compute_overlap"),
@@ -172,11 +190,14 @@ rule prepare_captions:
         "logs/prepare_captions.log",
     benchmark:
         RESULTS + "/timings/prepare_captions.tsv"
+    group:
+        "prepared"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("prepare_captions"),
+        runtime=runtime("prepare_captions"),
     params:
         code=code_digest("prepare_captions"),
         options=options("prepare_captions"),

@@ -21,8 +21,9 @@ rule train_sft:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
-        gpu=GPU,
+        mem_mb=memory("train", "run", "seed"),
+        runtime=runtime("train", "run", "seed"),
+        gpu=GPUS,
     params:
         code=code_digest("train_sft"),
         options=options("train", "run", "seed"),
@@ -30,7 +31,7 @@ rule train_sft:
     message:
         "fine-tune {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/train_sft.py "
+        "{LAUNCH} workflow/scripts/train_sft.py "
         "--base {input.base} {params.model} --data {input.data} --output {output} "
         "{params.options} --threads {threads} --log {log}"
 
@@ -51,7 +52,8 @@ rule compute_reference:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory("compute_reference", "run", "seed"),
+        runtime=runtime("compute_reference", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("compute_reference"),

@@ -26,7 +26,8 @@ rule evaluate_submission:
         "../../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory("evaluate_submission", "run", "seed"),
+        runtime=runtime("evaluate_submission", "run", "seed"),
         gpu=GPU,
     params:
         code=code_digest("evaluate_submission"),
@@ -54,11 +55,14 @@ rule export_glue_submission:
         RESULTS + "/timings/export_glue_submission/{run}/seed-{seed}-{score}.tsv"
     wildcard_constraints:
         score="log|reward",
+    group:
+        "tables"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("export_glue_submission", "run", "seed", "score"),
+        runtime=runtime("export_glue_submission", "run", "seed", "score"),
     params:
         code=code_digest("export_glue_submission"),
         options=options("export_glue_submission", "run", "seed", "score"),

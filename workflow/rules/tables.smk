@@ -10,11 +10,14 @@ rule aggregate_scores:
         "logs/aggregate_scores/{paper}.log",
     benchmark:
         RESULTS + "/timings/aggregate_scores/{paper}.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory("aggregate_scores", "paper"),
+        runtime=runtime("aggregate_scores", "paper"),
     params:
         code=code_digest("aggregate_scores"),
         options=options("aggregate_scores", "paper"),
@@ -42,16 +45,17 @@ rule tabulate_scores:
         RESULTS + "/timings/tabulate_scores/{paper}-{table}.tsv"
     wildcard_constraints:
         table="|".join(PAPER_TABLES),
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("tabulate", "tabulate_scores", "paper"),
+        runtime=runtime("tabulate", "tabulate_scores", "paper"),
     params:
         code=code_digest("tabulate_scores"),
-        options=lambda wildcards: PLAN.tabulate(
-            "tabulate_scores", wildcards.paper
-        ).options(DEVICE),
+        options=options("tabulate", "tabulate_scores", "paper"),
         scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     message:
         "table {wildcards.table} of {wildcards.paper}"
@@ -81,14 +85,17 @@ rule tabulate_alignment:
         RESULTS + "/timings/tabulate_alignment/{table}.tsv"
     wildcard_constraints:
         table="|".join(ALIGNMENT_TABLES),
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("tabulate_alignment"),
+        runtime=runtime("tabulate_alignment"),
     params:
         code=code_digest("tabulate_alignment"),
-        options=lambda wildcards: PLAN.tabulate_alignment().options(DEVICE),
+        options=options("tabulate_alignment"),
         scores=lambda wildcards: TARGETS.score_words("dph"),
         # Records of what the scores and the drift were made from: those bring the jobs.
         records=[f"{folder}/run.json" for folder in TARGETS.models("dph")],
@@ -119,11 +126,14 @@ rule tabulate_costs:
         "logs/tabulate_costs.log",
     benchmark:
         RESULTS + "/timings/tabulate_costs.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory("tabulate_costs"),
+        runtime=runtime("tabulate_costs"),
     params:
         code=code_digest("tabulate_costs"),
         options=options("tabulate_costs"),
@@ -149,16 +159,17 @@ rule tabulate_claims:
         "logs/tabulate_claims/{paper}.log",
     benchmark:
         RESULTS + "/timings/tabulate_claims/{paper}.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("tabulate", "tabulate_claims", "paper"),
+        runtime=runtime("tabulate", "tabulate_claims", "paper"),
     params:
         code=code_digest("tabulate_claims"),
-        options=lambda wildcards: PLAN.tabulate(
-            "tabulate_claims", wildcards.paper
-        ).options(DEVICE),
+        options=options("tabulate", "tabulate_claims", "paper"),
         scores=lambda wildcards: TARGETS.score_words(wildcards.paper),
     message:
         "claims of {wildcards.paper}, tested"
@@ -181,14 +192,17 @@ rule export_report:
         "logs/export_report.log",
     benchmark:
         RESULTS + "/timings/export_report.tsv"
+    group:
+        "tables"
     conda:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory("report"),
+        runtime=runtime("report"),
     params:
         code=code_digest("export_report"),
-        options=lambda wildcards: PLAN.report().options(DEVICE),
+        options=options("report"),
         results=RESULTS,
     message:
         "the report"

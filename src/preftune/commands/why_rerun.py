@@ -6,6 +6,7 @@ from preftune.progress import format_seconds
 from preftune.workflow.outputs import list_selected
 from preftune.workflow.plan import Plan
 from preftune.workflow.reasons import Stage, find_stages
+from preftune.workflow.resources import Forecast
 
 SHOWN = 4
 """Outputs of a group that are named."""
@@ -13,13 +14,15 @@ SHOWN = 4
 
 def explain_reruns(plan: Plan) -> str:
     """Stages that would run, those of one rule with the same reasons together, and the sum of their costs."""
-    stages, total = find_stages(plan), len(dict(list_selected(plan)))
+    stages, jobs = find_stages(plan), dict(list_selected(plan))
     if not stages:
-        return f"Nothing would run: all {total} results of {plan.source} are what its code, settings and data give."
+        return f"Nothing would run: all {len(jobs)} results of {plan.source} are what its code, settings and data give."
     groups: dict[tuple[object, ...], list[Stage]] = {}
     for stage in stages:
         groups.setdefault((stage.rule, stage.reasons if stage.own else "follows"), []).append(stage)
-    lines = [f"{len(stages)} of {total} results would be made again: {describe_cost(stages)}."]
+    lines = [f"{len(stages)} of {len(jobs)} results would be made again: {describe_cost(stages)}."]
+    predicted = Forecast(plan).describe(jobs[stage.output] for stage in stages)
+    lines.append(f"Predicted from the config: {predicted}.")
     for own in (True, False):
         for group in (group for group in groups.values() if group[0].own == own):
             lines += ["", *_describe(group)]

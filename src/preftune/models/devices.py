@@ -1,10 +1,65 @@
 """Where and in which precision a model computes."""
 
+import fcntl
+import os
+import tempfile
+import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TextIO
 
 import torch
 
+from preftune.cluster.slurm import own_job
 from preftune.errors import PreftuneError
+from preftune.progress import say
+
+_leased: list[TextIO] = []
+"""The open lock file of this process's GPU: a process that dies closes it."""
+
+
+def claim_device(name: str) -> None:
+    """Settle which GPU this process computes on, before anything uses one.
+
+    Under SLURM the job has its own. On a machine with several, jobs run side by side: each process leases one through a
+    lock that ends with it, however it ends.
+
+    Raises:
+        PreftuneError: `cuda` is asked for and no GPU is visible.
+    """
+    devices = _visible_devices()
+    if name != "cpu" and own_job() is None and len(devices) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _lease(devices)
+    resolve_device(name)
+
+
+def _visible_devices() -> list[str]:
+    """Names of the GPUs that this process may use, asked without CUDA, which would settle it."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [one for one in told.split(",") if one]
+    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _lease(devices: list[str]) -> str:
+    """The first GPU that no other process of this user has leased; waits for one."""
+    folder = Path(tempfile.gettempdir()) / f"preftune-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    told = False
+    while True:
+        for device in devices:
+            stream = (folder / device).open("a")
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.close()
+                continue
+            _leased.append(stream)
+            return device
+        if not told:
+            say(f"all GPUs ({', '.join(devices)}) are in use by other steps: waiting for one")
+            told = True
+        time.sleep(1)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -12,8 +67,12 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        build = torch.version.cuda or "CPU"
         raise PreftuneError(
-            "device is cuda but no CUDA device is visible: ask for a GPU, or set device: cpu."
+            f"device is cuda but no GPU is visible (CUDA_VISIBLE_DEVICES: {seen or 'empty'}; torch is built for {build}): ask "
+            "for one (on a cluster: partitions.gpu and gpu_model in slurm/site.yaml), install the CUDA build of torch, or set "
+            "device: cpu."
         )
     return torch.device(name)
 

@@ -6,8 +6,7 @@ declared outputs: Snakemake deletes the outputs of a job that failed, and a chan
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 import torch
 
 from preftune.errors import PreftuneError
-from preftune.files import explain_full_disk, hold_lock, read_json, sha256_file, write_json
+from preftune.files import explain_full_disk, read_json, sha256_file, write_json
 
 FORMAT = "preftune/checkpoint/1"
 KEPT = 2
-_BUSY = "The same training is running already ({owner}): wait for it, or stop it and call this again."
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,10 @@ class Checkpoints:
     folder: Path
     key: str
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Lock the folder inside the block, so that two copies of a job never train at once."""
-        owner = f"process {os.getpid()}, SLURM job {os.environ.get('SLURM_JOB_ID', 'none')}"
-        with hold_lock(self.folder / "lock", owner, _BUSY):
-            for leftover in self.folder.glob(".step-*"):  # of a process that was killed while it wrote
-                shutil.rmtree(leftover)
-            yield
+    def tidy(self) -> None:
+        """Delete what a process that was killed while it wrote has left; the step's lease says that none writes now."""
+        for leftover in self.folder.glob(".step-*"):
+            shutil.rmtree(leftover)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps: temporary name, flushed to the disk, renamed; then drop the oldest."""

@@ -8,7 +8,6 @@ as one that was not.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,9 @@ def fit(
         InterruptedTraining: a signal told it to stop; the state is in a checkpoint.
         PreftuneError: the loss was NaN or infinite `nonfinite_limit` times, or one example does not fit into memory.
     """
-    checkpoints = place.checkpoints if leads() else None
-    with checkpoints.hold() if checkpoints is not None else nullcontext():
-        return Training(groups, objective, settings, place, warn, validation).run()
+    if place.checkpoints is not None and leads():
+        place.checkpoints.tidy()
+    return Training(groups, objective, settings, place, warn, validation).run()
 
 
 class Training:

@@ -140,12 +140,20 @@ class Config(Settings):
     runs: str = Field(default="config/runs.tsv", description="the registry of runs")
     models: str = Field(default="config/models.yaml", description="the registry of models")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: int = Field(
+        default=1, ge=1, description="GPUs of one training, all of one node; rounding alone depends on it"
+    )
     threads: int = Field(ge=1, description="CPU threads of a training or scoring job; bytes depend on it")
     language_data: LanguageDataSettings | None = Field(default=None, description="size of the embedded rows")
     scenes: SceneSettings | None = Field(default=None, description="size of the embedded scenes")
     only: Selection = Selection()
     dph: DphSection
     context_peft: ContextPeftSection
+
+    @property
+    def training_gpus(self) -> int:
+        """GPUs that a training asks for: none on a CPU, and none in the demo, which takes what is there."""
+        return 0 if self.device == "cpu" or self.scale == "demo" else self.gpus
 
 
 def validate_config(raw: dict[str, Any], source: str) -> Config:
@@ -159,6 +167,8 @@ def validate_config(raw: dict[str, Any], source: str) -> Config:
         raise PreftuneError(
             f"{source}: data is local, so the key data_root must name a folder (--config data_root=FOLDER)."
         )
+    if config.device == "cpu" and config.gpus > 1:
+        raise PreftuneError(f"{source}: device is cpu, so the key gpus must be 1 (found {config.gpus}).")
     return config
 
 

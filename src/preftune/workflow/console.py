@@ -7,8 +7,10 @@ from pathlib import Path
 
 from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
-from preftune.workflow.outputs import find_stale
+from preftune.workflow.jobs import Job
+from preftune.workflow.outputs import find_stale, list_selected, read_quietly, record_of
 from preftune.workflow.plan import Plan
+from preftune.workflow.resources import Forecast
 from preftune.workflow.targets import FIGURES, TABLES, Targets
 
 _started = time.monotonic()
@@ -33,6 +35,18 @@ def announce_plan(plan: Plan, targets: Targets) -> None:
         )
 
 
+def announce_forecast(plan: Plan, forecast: Forecast) -> None:
+    """Hours of computing of what was asked for and is not there yet."""
+    jobs = [job for output, job in dict(list_selected(plan)).items() if not _is_there(output, job)]
+    if jobs:
+        say(f"preftune: {len(jobs)} results are not there yet; predicted: {forecast.describe(jobs)}")
+
+
+def _is_there(output: str, job: Job) -> bool:
+    record = read_quietly(record_of(output))
+    return record is not None and record["identity"] == job.identity
+
+
 def summarise_results(plan: Plan, targets: Targets) -> None:
     """Names of the tables, figures and the report, and the first table in full."""
     folder = targets.results
@@ -42,7 +56,8 @@ def summarise_results(plan: Plan, targets: Targets) -> None:
             say(f"\n{claims.read_text().strip()}\n")
         for kind, names, suffix in (("tables", TABLES[paper], "md"), ("figures", FIGURES[paper], "png")):
             there = [name for name in names if (ROOT / folder / paper / kind / f"{name}.{suffix}").is_file()]
-            say(f"{paper} {kind}: {folder}/{paper}/{kind}/{{{','.join(there)}}}.{suffix}")
+            if there:
+                say(f"{paper} {kind}: {folder}/{paper}/{kind}/{{{','.join(there)}}}.{suffix}")
     report = ROOT / folder / "report.html"
     if report.is_file():
         say(f"report: {folder}/report.html (open it in a browser)")

@@ -204,7 +204,7 @@ class Plan(LanguageJobs, MultitaskJobs):
 
     def audit(self) -> Job:
         """The audit of everything."""
-        config = self.config.model_dump(mode="json", exclude={"only"})
+        config = self.config.model_dump(mode="json", exclude={"only", "gpus"})
         parents = (self.report(), self.export_crate(), self.export_cards())
         return self.job("audit_results", {"config": config, "source": self.source}, parents=parents)
 

@@ -68,10 +68,10 @@ def test_what_was_saved_comes_back(checkpoints: Checkpoints) -> None:
 
 
 def test_nothing_saved_is_nothing_found(checkpoints: Checkpoints) -> None:
-    """Neither without a folder nor in one that holds the lock alone."""
+    """Neither without a folder nor in an empty one."""
     assert checkpoints.load(CPU) is None
-    with checkpoints.hold():
-        assert checkpoints.load(CPU) is None
+    checkpoints.folder.mkdir(parents=True)
+    assert checkpoints.load(CPU) is None
 
 
 def test_the_newest_two_are_kept(checkpoints: Checkpoints) -> None:
@@ -277,54 +277,9 @@ def test_what_a_killed_process_leaves_is_no_checkpoint(checkpoints: Checkpoints,
     assert (step, state["step"], warnings) == (3, 3, [])
 
 
-def _hold(checkpoints: Checkpoints, pipe) -> None:
-    """In another process: hold the folder until told to end, or report the refusal."""
-    try:
-        with checkpoints.hold():
-            pipe.send("held")
-            pipe.recv()
-    except PreftuneError as error:
-        pipe.send(str(error))
-
-
-def start_holder(checkpoints: Checkpoints):
-    pipe, far = FORKED.Pipe()
-    process = FORKED.Process(target=_hold, args=(checkpoints, far), daemon=True)
-    process.start()
-    assert pipe.poll(20), "the other process said nothing"
-    return process, pipe
-
-
-def test_a_second_process_is_refused(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one process trains, another one's sentence says which; a killed one's lock is gone with it."""
-    monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    with checkpoints.hold():
-        second, pipe = start_holder(checkpoints)
-        refusal = pipe.recv()
-        second.kill()
-        second.join()
-    assert "The same training is running already" in refusal
-    assert f"process {os.getpid()}, SLURM job 4711" in refusal
-    holder, pipe = start_holder(checkpoints)
-    assert pipe.recv() == "held"
-    with pytest.raises(PreftuneError, match=f"process {holder.pid}, "), checkpoints.hold():
-        pytest.fail("two processes hold the folder")
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
-    with checkpoints.hold():
-        assert (checkpoints.folder / "lock").read_text() == f"process {os.getpid()}, SLURM job 4711\n"
-
-
-def test_an_error_inside_lets_go(checkpoints: Checkpoints) -> None:
-    with pytest.raises(ZeroDivisionError), checkpoints.hold():
-        raise ZeroDivisionError
-    with checkpoints.hold(), Checkpoints(checkpoints.folder.with_name("other"), "key-1").hold():
-        pass
-
-
 def test_leftovers_of_killed_writes_are_deleted_by_the_next_run(checkpoints: Checkpoints) -> None:
     """Else preemptions in the middle of a write would fill the disk."""
     save_steps(checkpoints, 1)
     (checkpoints.folder / ".step-00000002.123").mkdir()
-    with checkpoints.hold():
-        assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["lock", "step-00000001"]
+    checkpoints.tidy()
+    assert names(checkpoints) == ["step-00000001"]

@@ -1,0 +1,127 @@
+"""What each step of the DPH paper computes and holds."""
+
+from preftune.workflow.jobs import Job
+from preftune.workflow.sizes import CANDIDATES, QUESTION_TOKENS, Sizes
+from preftune.workflow.work import (
+    DECODING_SECONDS,
+    ITEM_BYTES,
+    ITEM_SECONDS,
+    ROW_BYTES,
+    ROW_SECONDS,
+    TOKEN_BYTES,
+    TRAINED_BYTES,
+    Work,
+    head_parameters,
+    language_part,
+    model_work,
+    optimise,
+    state_bytes,
+)
+
+LOSSES_AND_LEVELS = 25
+"""Gradients that are compared: of five losses at five levels of freezing."""
+SLOWER_IN_FLOAT32 = 8
+"""A GPU, beside bfloat16; a CPU computes in float32 anyway."""
+
+
+def prepare_dataset(sizes: Sizes, job: Job) -> Work:
+    """Any data set: as the largest one."""
+    rows = max(sizes.raw_rows([dataset]) for dataset in sizes.plan.datasets)
+    return Work(seconds=ROW_SECONDS * rows, bytes=ROW_BYTES * rows)
+
+
+def prepare_mix(sizes: Sizes, job: Job) -> Work:
+    """Every row is worded, and as many examples as the mix has are tokenised and held."""
+    mix = job.rule.removeprefix("prepare_")
+    rows, examples = sizes.raw_rows(sizes.plan.mix_datasets(mix)), job.settings["examples"]
+    held = ROW_BYTES * rows + TOKEN_BYTES * examples * sizes.mix_tokens[mix]
+    return Work(seconds=ROW_SECONDS * (rows + examples), bytes=held)
+
+
+def compute_overlap(sizes: Sizes, job: Job) -> Work:
+    rows = sizes.raw_rows(sizes.plan.overlap_datasets)
+    return Work(seconds=ROW_SECONDS * rows, bytes=ROW_BYTES * rows)
+
+
+def train_sft(sizes: Sizes, job: Job) -> Work:
+    n, settings, length = sizes.language, job.settings, sizes.mix_tokens["sft_mix"]
+    trained = language_part(n, "lora" if settings["lora"] else settings["freeze"], settings["lora"])
+    held = TOKEN_BYTES * sizes.config.dph.sft_mix.examples * length
+    return optimise(n, settings["training"], length, trained, held=held)
+
+
+def train_alignment(sizes: Sizes, job: Job) -> Work:
+    """The reference of dpo and ipo was computed before; for kl the model as it started reads beside the trained one."""
+    n, settings, length = sizes.language, job.settings, sizes.mix_tokens["preference_mix"]
+    trained, training = language_part(n, settings["freeze"], settings["lora"]), settings["training"]
+    read = training["steps"] * training["batch"] * length if settings["policy"] == "kl" else 0
+    return optimise(n, training, length, trained, held=_pair_bytes(sizes), read=read)
+
+
+def _pair_bytes(sizes: Sizes) -> float:
+    return TOKEN_BYTES * sizes.config.dph.preference_mix.examples * sizes.mix_tokens["preference_mix"]
+
+
+def train_heads(sizes: Sizes, job: Job) -> Work:
+    """A head alone, on the states of both answers of every pair."""
+    head, training = head_parameters(sizes.language), job.settings["training"]
+    states = state_bytes(sizes.language, 2 * sizes.config.dph.preference_mix.examples)
+    operations = 6 * head * 2 * training["steps"] * training["batch"]
+    return Work(operations, head, bytes=states + (4 + TRAINED_BYTES) * head)
+
+
+def compute_reference(sizes: Sizes, job: Job) -> Work:
+    """Every pair once; the states only where heads train alone."""
+    n, pairs = sizes.language, sizes.config.dph.preference_mix.examples
+    states = state_bytes(n, 2 * pairs) if job.settings["states"] else 0
+    return model_work(n, 2 * n * pairs * sizes.mix_tokens["preference_mix"], held=_pair_bytes(sizes) + states)
+
+
+def compute_gradients(sizes: Sizes, job: Job) -> Work:
+    n, tokens = sizes.language, job.settings["pairs"] * sizes.mix_tokens["preference_mix"]
+    return model_work(n, LOSSES_AND_LEVELS * 6 * n * tokens, held=TRAINED_BYTES * n + _pair_bytes(sizes))
+
+
+def evaluate_tasks(sizes: Sizes, job: Job) -> Work:
+    """Every question once, its candidates on the shared prompt."""
+    n, settings = sizes.language, job.settings
+    counts = sizes.questions(settings["tasks"], settings["limit"])
+    tokens = sum(rows * length for rows, length in counts)
+    answers = CANDIDATES * sum(rows for rows, _ in counts)
+    states = state_bytes(n, answers) if settings.get("states") else 0
+    held = TOKEN_BYTES * tokens + ITEM_BYTES * answers + states
+    return model_work(n, 2 * n * tokens, seconds=ITEM_SECONDS * answers, held=held)
+
+
+def evaluate_heads(sizes: Sizes, job: Job) -> Work:
+    """Rewards of every candidate from its state."""
+    head, answers = head_parameters(sizes.language), sizes.score_rows["evaluate_heads"]
+    held = state_bytes(sizes.language, answers) + ITEM_BYTES * answers + 4 * head
+    return Work(2 * head * answers, head, ROW_SECONDS * answers, held)
+
+
+def evaluate_drift(sizes: Sizes, job: Job) -> Work:
+    """Passages read by the run; answers read by it and by what it started from; answers written by it."""
+    n, drift = sizes.language, job.settings
+    read = drift["texts"] * (drift["text_tokens"] + 2 * max(map(sizes.tokens, drift["answer_tasks"])))
+    written = drift["prompts"] * (QUESTION_TOKENS["pairs"] + drift["max_new_tokens"])
+    steps = -(-drift["prompts"] // drift["batch"]) * drift["max_new_tokens"]
+    return model_work(n, 2 * n * (read + written), seconds=DECODING_SECONDS * steps, held=4 * n)
+
+
+def evaluate_best_of(sizes: Sizes, job: Job) -> Work:
+    """Answers to every prompt are written, then read by the head."""
+    n, best = sizes.language, job.settings
+    prompts = sum(rows * length for rows, length in sizes.questions(best["tasks"], best["prompts"]))
+    answers = len(best["tasks"]) * best["prompts"] * best["count"]
+    tokens = best["count"] * prompts + 2 * answers * best["max_new_tokens"]
+    steps = -(-answers // best["batch"]) * best["max_new_tokens"]
+    return model_work(n, 2 * n * tokens, seconds=DECODING_SECONDS * steps)
+
+
+def evaluate_second_opinion(sizes: Sizes, job: Job) -> Work:
+    """lm-eval reads the prompt again with every candidate, and all in float32; our scorer beside it."""
+    n, tasks = sizes.language, [*job.settings["chats"], *job.settings["texts"]]
+    tokens = sum(rows * length for rows, length in sizes.questions(tasks, job.settings["limit"]))
+    slower = SLOWER_IN_FLOAT32 if sizes.config.training_gpus else 1
+    return model_work(n, slower * 2 * n * (CANDIDATES + 1) * tokens, seconds=60, held=4 * n)

@@ -1,0 +1,159 @@
+"""A running cluster, and a copy of the checkout whose workflow runs on it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.checkout import copy_checkout
+from tests.e2e.tiny_models import ROOT, make_tiny_models
+from tests.slurm.cluster import Cluster, lacking, run, wait_until
+
+MINIATURE = "tests/e2e/miniature.yaml"
+QUICK = (
+    "--slurm-init-seconds-before-status-checks",
+    "1",
+    "--seconds-between-status-checks",
+    "2",
+    "--latency-wait",
+    "20",
+    "--software-deployment-method",
+    "env-modules",
+)
+SITE = "partitions: {cpu: cpu, gpu: gpu}\naccount: ml\ngpu_model: a100\n"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster, up."""
+    if why := lacking():
+        pytest.skip(why)
+    root = Path(tempfile.mkdtemp(prefix="preftune-slurm-"))
+    made = Cluster(root)
+    made.up()
+    yield made
+    made.down()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+class Workflow:
+    """A copy of the checkout; `snakemake --profile slurm` is called in it.
+
+    Attributes:
+        folder: the copy.
+        config: the scale's file, the miniature's unless a test writes its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.config = folder, MINIATURE
+
+    def write_site(self, text: str = SITE) -> None:
+        """The site's file."""
+        (self.folder / "slurm/site.yaml").write_text(text)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start `snakemake --profile slurm` in a process group of its own; its output goes to run.log."""
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--profile",
+            "slurm",
+            "--configfile",
+            self.config,
+            *QUICK,
+            *words,
+        ]
+        self.log = self.folder / "run.log"
+        with self.log.open("w") as log:
+            return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, text=True,
+                                    start_new_session=True, env=self.environment())  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """As in a shell on the login node."""
+        binaries = str(Path(sys.executable).parent)
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "PYTHONPATH"))
+        }
+        return {**kept, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = 300) -> str:
+        """Wait for a run's end; its output."""
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            cancel_all()
+            raise AssertionError(f"it hangs after {seconds} s:\n{self.log.read_text()[-5000:]}") from None
+        return self.log.read_text()
+
+    def run(self, *words: str, seconds: float = 300, code: int | None = 0) -> str:
+        """Run to the end and return the output."""
+        process = self.start(*words)
+        told = self.finish(process, seconds)
+        assert code is None or process.returncode == code, told[-5000:]
+        return told
+
+    def wait_for_job(self, rule: str, state: str = "RUNNING", seconds: float = 90) -> str:
+        """Wait until a job of a rule is in a state; its id."""
+
+        def found() -> list[str]:
+            lines = run("squeue", "--noheader", f"--states={state}", "--format=%A|%k").splitlines()
+            return [line.split("|")[0] for line in lines if line.split("|")[1].startswith(f"rule_{rule}")]
+
+        wait_until(found, f"a job of {rule} that is {state}", seconds)
+        return found()[0]
+
+    def change_config(self, **values: object) -> None:
+        """A scale of its own: the miniature's file with other top-level keys (nested ones are merged)."""
+        raw = yaml.safe_load((ROOT / MINIATURE).read_text())
+        merge(raw, values)
+        (self.folder / "own.yaml").write_text(yaml.safe_dump(raw))
+        self.config = "own.yaml"
+
+
+def merge(raw: dict[str, object], values: dict[str, object]) -> None:
+    """Merge nested values into a configuration."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(raw.get(key), dict):
+            merge(raw[key], value)  # type: ignore[arg-type]
+        else:
+            raw[key] = value
+
+
+def cancel_all() -> None:
+    """Cancel whatever a test left, and wait until it is gone."""
+    run("scancel", "--user=root", check=False)
+    wait_until(lambda: not run("squeue", "--noheader", check=False), "an empty queue", 60)
+
+
+@pytest.fixture(scope="session")
+def workflow(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The miniature in a copy of the checkout."""
+    folder = copy_checkout(tmp_path_factory.mktemp("cluster") / "preftune")
+    make_tiny_models(folder / "scratch" / "miniature")
+    made = Workflow(folder)
+    made.write_site()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test meets the jobs of another one."""
+    yield
+    if "cluster" in request.fixturenames:
+        cancel_all()
+
+
+def stop(process: subprocess.Popen[str], number: int) -> float:
+    """Send a signal to Snakemake's process group as a terminal does; the moment."""
+    os.killpg(process.pid, number)
+    return time.monotonic()

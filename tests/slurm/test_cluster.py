@@ -1,0 +1,208 @@
+"""The workflow on a real cluster: the same tables, GPUs where they are asked for, retries that end, and errors in words."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from preftune.files import read_json, sha256_file
+from tests.e2e.tiny_models import ROOT
+from tests.slurm.cluster import run, succeeds, wait_until
+from tests.slurm.conftest import SITE, Workflow
+
+RESULTS = "results/miniature"
+SFT = f"{RESULTS}/dph/models/sft/seed-0"
+GRADIENTS = f"{RESULTS}/dph/gradients.json"
+MOST_SUBMISSIONS = 40
+BROKEN = """def fail():
+    from preftune.errors import PreftuneError
+    raise PreftuneError("The moon is full: wait.")
+
+
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(workflow: Workflow) -> str:
+    """The output of the whole miniature on the cluster, its trainings and evaluations on (pretended) GPUs."""
+    workflow.change_config(device="auto")
+    return workflow.run(seconds=900)
+
+
+def submissions(told: str) -> list[str]:
+    return re.findall(r"has been submitted with SLURM jobid (\d+)", told)
+
+
+def test_every_table_has_the_bytes_of_the_local_run(
+    whole: str, workflow: Workflow, finished: subprocess.CompletedProcess[str]
+) -> None:
+    here = {path.relative_to(ROOT): path for path in (ROOT / RESULTS).rglob("tables/*.*")}
+    tables = {name for name in here if name.suffix in (".csv", ".md", ".tex")}
+    assert len(tables) > 60
+    different = [
+        str(name)
+        for name in sorted(tables)
+        if (workflow.folder / name).read_bytes() != here[name].read_bytes()
+    ]
+    # The costs' table states times and resident memory as measured.
+    assert [name for name in different if "/costs." not in name] == []
+
+
+def test_small_steps_are_grouped(whole: str) -> None:
+    assert 10 < len(submissions(whole)) <= MOST_SUBMISSIONS
+    assert "submitted again" not in whole
+
+
+def test_a_second_run_submits_nothing(whole: str, workflow: Workflow) -> None:
+    told = workflow.run()
+    assert "Nothing to be done" in told and not submissions(told)
+
+
+def test_gpus_are_asked_for_once_and_come_from_their_partition(whole: str, workflow: Workflow) -> None:
+    lines = run(
+        "sacct",
+        "-X",
+        "-n",
+        "-P",
+        "--format=Comment,Partition,AllocTRES",
+        "--jobs",
+        ",".join(submissions(whole)),
+    )
+    rows = [line.split("|") for line in lines.splitlines()]
+    trainings = [row for row in rows if row[0].startswith("rule_train_sft")]
+    assert trainings and all(row[1] == "gpu" and "gres/gpu=1" in row[2] for row in trainings)
+    others = [row for row in rows if row[0].startswith(("group_tables", "group_prepared"))]
+    assert others and all(row[1] == "cpu" and "gpu" not in row[2] for row in others)
+
+
+def test_the_record_names_the_job(whole: str, workflow: Workflow) -> None:
+    record = read_json(workflow.folder / SFT / "run.json")
+    assert record["slurm"]["job_id"] in submissions(whole)
+
+
+def test_a_cancelled_job_goes_on_and_ctrl_c_leaves_none(
+    whole: str, workflow: Workflow, tmp_path: Path
+) -> None:
+    """By hand, as an administrator does, and by Ctrl-C: in the end the model has the bytes of a quiet run on this machine."""
+    workflow.change_config(
+        results="results/stopped",
+        dph={
+            "sft": {"training": {"steps": 900, "batch": 4, "learning_rate": 1e-3, "checkpoint_minutes": 0.02}}
+        },
+    )
+    model = "results/stopped/dph/models/sft/seed-0"
+    process = workflow.start("--", model)
+    job = workflow.wait_for_job("train_sft")
+    wait_for_checkpoint(workflow)
+    run("scancel", job)
+    second = workflow.wait_for_job("train_sft")
+    wait_until(lambda: workflow.wait_for_job("train_sft") != job, "another job")
+    os.killpg(process.pid, signal.SIGINT)
+    told = workflow.finish(process, 60)
+    assert (
+        process.returncode != 0
+        and f"SLURM job {job} was cancelled" in told
+        and "submitted again, from step-" in told
+    )
+    wait_until(lambda: not run("squeue", "--noheader"), f"an empty queue after {second}", 40)
+    workflow.run("--", model)
+    command = read_json(workflow.folder / model / "run.json")["command"]
+    quiet = [str(tmp_path / "quiet") if word == model else word for word in command[1:]]
+    subprocess.run(
+        [sys.executable, *quiet],
+        cwd=workflow.folder,
+        check=True,
+        capture_output=True,
+        env=workflow.environment(),
+    )
+    assert weights(tmp_path / "quiet") == weights(workflow.folder / model)
+
+
+def wait_for_checkpoint(workflow: Workflow) -> None:
+    folder = workflow.folder / "scratch/training"
+    wait_until(lambda: list(folder.glob("train_sft-*/step-*")), "a checkpoint")
+
+
+def weights(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in folder.rglob("*.safetensors")}
+
+
+@pytest.fixture
+def gradients(whole: str, workflow: Workflow) -> Iterator[Workflow]:
+    """One small step on a GPU that is to be made again; everything is put back."""
+    workflow.change_config(device="auto")
+    kept = {
+        name: (workflow.folder / name).read_bytes()
+        for name in (GRADIENTS, "workflow/scripts/compute_gradients.py")
+    }
+    (workflow.folder / GRADIENTS).unlink()
+    yield workflow
+    workflow.write_site()
+    for name, content in kept.items():
+        (workflow.folder / name).write_bytes(content)
+
+
+def test_a_step_that_fails_is_tried_three_times(gradients: Workflow) -> None:
+    script = gradients.folder / "workflow/scripts/compute_gradients.py"
+    text = script.read_text().replace("resolve_device(arguments.device)", "fail()")
+    script.write_text(text.replace("def main(", f"{BROKEN}def main("))
+    told = gradients.run("--", GRADIENTS, code=None)
+    assert len(submissions(told)) == 3
+    assert (
+        "(The moon is full: wait.)" in told and "given up after 3 attempts without a new checkpoint" in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("site", "words", "says"),
+    [
+        (SITE.replace("gpu: gpu", "gpu: fast"), (), "partitions.gpu is fast, which this cluster does not have: choose one of cpu"),
+        (SITE.replace("ml", "nobody"), (), "account is nobody, which you may not use: choose one of ml"),
+        (SITE.replace("a100", "h100"), (), "asks for 1 GPUs h100 (gpu), the partition gpu gives at most 0"),
+        (SITE + "qos: 1\n", (), "slurm/site.yaml: qos: Extra inputs are not permitted"),
+        (SITE, ("--set-resources", "compute_gradients:mem_mb=999999"), "gives at most 128000: lower it with `set-resources"),
+        (SITE, ("--set-resources", "compute_gradients:runtime=9999"), "gives at most 1440: lower it with `set-resources"),
+    ],
+)  # fmt: skip
+def test_what_the_cluster_does_not_have_is_said_before_a_job_is_submitted(
+    gradients: Workflow, site: str, words: tuple[str, ...], says: str
+) -> None:
+    gradients.write_site(site)
+    told = gradients.run(*words, "--", GRADIENTS, code=1)
+    assert says in told and not submissions(told)
+    assert "Traceback" not in told
+
+
+def test_a_job_without_the_gpu_that_it_needs_says_so(gradients: Workflow) -> None:
+    gradients.change_config(device="cuda")
+    told = gradients.run("--retries", "0", "--", GRADIENTS, code=1)
+    assert "device is cuda but no GPU is visible" in told and "torch is built for" in told
+
+
+def test_a_full_scratch_folder_is_a_sentence(gradients: Workflow, tmp_path: Path) -> None:
+    if not succeeds("mount", "-t", "tmpfs", "-o", "size=4k", "none", str(tmp_path)):
+        pytest.skip("no small disk can be mounted here")
+    try:
+        (tmp_path / "filler").write_bytes(b"1" * 4096)
+        gradients.write_site(f"{SITE}scratch: {tmp_path}\n")
+        told = gradients.run("--retries", "0", "--", GRADIENTS, code=1)
+    finally:
+        run("umount", str(tmp_path))
+    assert "No space is left on the disk" in told
+
+
+def test_two_runs_at_once_are_refused(gradients: Workflow) -> None:
+    process = gradients.start("--", GRADIENTS)
+    gradients.wait_for_job("compute_gradients", state="PENDING,RUNNING,COMPLETED")
+    words = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--configfile", gradients.config, "--", f"{RESULTS}/dph/overlap.json", "--forcerun", "compute_overlap"]  # fmt: skip
+    done = subprocess.run(
+        words, cwd=gradients.folder, capture_output=True, text=True, check=False, env=gradients.environment()
+    )
+    assert done.returncode == 1 and "Another run (process" in done.stderr
+    told = gradients.finish(process)
+    assert process.returncode == 0, told
