@@ -130,7 +130,7 @@ lock: $(VENV)/.installed-dev  ## write requirements*.txt, envs/*.yaml and envs/C
 	@python -m preftune lock
 
 lock-envs: $(VENV)/.installed  ## what envs/*.yaml take from conda-forge, solved by the conda client on PATH
-	@python -m preftune.commands.lock_envs
+	@python -m preftune lock-envs
 
 clean:  ## delete scratch/ and logs/; results/ and resources/ stay (it says how to delete them)
 	@rm -rf scratch logs

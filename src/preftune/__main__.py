@@ -97,7 +97,12 @@ def build_parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="config values, as given to `make results`",
         )
-    commands.add_parser("lock", help="write requirements*.txt and envs/*.yaml from what is installed")
+    commands.add_parser(
+        "lock", help="write requirements*.txt, envs/*.yaml and envs/Containerfile from what is installed"
+    )
+    commands.add_parser(
+        "lock-envs", help="solve what envs/*.yaml take from conda-forge with the conda client on PATH"
+    )
     return parser
 
 
@@ -164,6 +169,10 @@ def main(words: list[str]) -> int:
 
             for path in write_locks(ROOT):
                 print(path.relative_to(ROOT))
+        elif arguments.command == "lock-envs":
+            from preftune.commands.lock_envs import write_solved_packages
+
+            print(write_solved_packages().relative_to(ROOT))
         sys.stdout.flush()
     except PreftuneError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,8 +22,9 @@ def main(address: str, scripts: list[str]) -> None:
     for script in scripts:
         importlib.import_module(script)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(f"{address}.new")
         listener.listen()
+        os.rename(f"{address}.new", address)  # who sees the socket is answered
         while True:
             connection, _ = listener.accept()
             with connection, connection.makefile("rw") as stream:

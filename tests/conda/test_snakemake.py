@@ -12,6 +12,7 @@ import yaml
 
 from preftune.commands import lock_envs
 from preftune.commands.lock import CONDA, PYTHON
+from preftune.errors import PreftuneError
 from tests.checkout import copy_checkout
 from tests.conda.channel import VERSION, build_channel
 from tests.conda.rules import ROOT
@@ -102,19 +103,17 @@ def test_what_cannot_be_made_is_one_sentence(
 
 
 def test_lock_envs_writes_the_solved_builds(
-    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the client that is on PATH; without one, or without the channel, it ends in one sentence."""
+    """By the client that is on PATH; without one, or without the channel, it is one sentence."""
     monkeypatch.setattr(lock_envs, "ROOT", tmp_path)
     for name in ("PATH", "PREFTUNE_CONDA_FORGE"):
         monkeypatch.setenv(name, variables[name])
-    assert lock_envs.main() == 0
-    lines = (tmp_path / "envs/conda.linux-64.txt").read_text().splitlines()
+    lines = lock_envs.write_solved_packages().read_text().splitlines()
     assert lines[1:] == [f"{spec}=local_0" for spec in sorted(CONDA)]
     monkeypatch.setenv("PREFTUNE_CONDA_FORGE", (tmp_path / "nowhere").as_uri())
-    assert lock_envs.main() == 1
+    with pytest.raises(PreftuneError, match=r"could not solve .* where that channel can be reached"):
+        lock_envs.write_solved_packages()
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert lock_envs.main() == 1
-    first, second = capsys.readouterr().err.splitlines()
-    assert "could not solve" in first and "where that channel can be reached" in first
-    assert "No conda client is on PATH" in second
+    with pytest.raises(PreftuneError, match="No conda client is on PATH"):
+        lock_envs.write_solved_packages()

@@ -7,19 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from preftune.step import Step
 from tests.unit.figures import synthetic
 from tests.unit.tables.alignment_folders import write_random_drift, write_random_pairs, write_record
 from tests.unit.tables.score_folders import write_captioner
 
 CELLS = str(Path(__file__).parents[2] / "config" / "cells.tsv")
 STAMP = {"scale": "demo", "data": "embedded"}
-
-
-@pytest.fixture(autouse=True)
-def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the notes of failed attempts out of the checkout."""
-    monkeypatch.setattr(Step, "_attempts_file", lambda self: tmp_path / "attempts.json")
 
 
 @pytest.fixture(scope="module")

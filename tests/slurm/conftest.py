@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from preftune.commands.lock import PYTHON
 from tests.checkout import copy_checkout
+from tests.conda.channel import VERSION, build_channel
 from tests.e2e.tiny_models import ROOT, make_tiny_models
 from tests.slurm.cluster import Cluster, lacking, run, wait_until
 
@@ -25,8 +27,6 @@ QUICK = (
     "2",
     "--latency-wait",
     "20",
-    "--software-deployment-method",
-    "env-modules",
 )
 SITE = "partitions: {cpu: cpu, gpu: gpu}\naccount: ml\ngpu_model: a100\n"
 
@@ -49,11 +49,12 @@ class Workflow:
 
     Attributes:
         folder: the copy.
+        channel: the local one that stands for conda-forge (tests/conda).
         config: the scale's file, the miniature's unless a test writes its own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.config = folder, MINIATURE
+    def __init__(self, folder: Path, channel: str) -> None:
+        self.folder, self.channel, self.config = folder, channel, MINIATURE
 
     def write_site(self, text: str = SITE) -> None:
         """The site's file."""
@@ -78,12 +79,13 @@ class Workflow:
                                     start_new_session=True, env=self.environment())  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """As in a shell on the login node."""
-        binaries = str(Path(sys.executable).parent)
+        """As in a shell on the login node, with a conda client on the PATH."""
+        folders = (str(ROOT / "tests/conda/bin"), str(Path(sys.executable).parent), os.environ["PATH"])
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "PYTHONPATH"))
         }
-        return {**kept, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        conda = {"PREFTUNE_CONDA_FORGE": self.channel, "PREFTUNE_CONDA_COPY_FROM": sys.prefix}
+        return {**kept, **conda, "PATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
 
     def finish(self, process: subprocess.Popen[str], seconds: float = 300) -> str:
         """Wait for a run's end; its output."""
@@ -138,9 +140,13 @@ def cancel_all() -> None:
 @pytest.fixture(scope="session")
 def workflow(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The miniature in a copy of the checkout."""
+    if VERSION != PYTHON:
+        pytest.skip(
+            f"envs/*.yaml ask for Python {PYTHON}, and the tests' conda channel offers this machine's, {VERSION}"
+        )
     folder = copy_checkout(tmp_path_factory.mktemp("cluster") / "preftune")
     make_tiny_models(folder / "scratch" / "miniature")
-    made = Workflow(folder)
+    made = Workflow(folder, build_channel(tmp_path_factory.mktemp("channel")))
     made.write_site()
     return made
 

@@ -8,6 +8,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from preftune.cluster import slurm
@@ -108,7 +109,7 @@ def explain(info: Any, msg: str | None, history: dict[Any, list[str | None]]) ->
     job = info.job
     if info.external_jobid is None:
         return _explain_refusal(job, msg or "")
-    outcome = settle(info.external_jobid, msg or "UNKNOWN")
+    outcome = settle(info.external_jobid, msg or "UNKNOWN", Path(info.aux["slurm_logfile"]))
     members = list(job.jobs) if job.is_group() else [job]
     if outcome.memory:
         for member in members:

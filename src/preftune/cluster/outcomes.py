@@ -23,6 +23,9 @@ _SAYS = {
 }
 
 
+_KILLED = ("exceeded memory limit", "oom-kill", "oom_kill", "Out Of Memory")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What is known of one ended job.
@@ -38,13 +41,15 @@ class Outcome:
     memory: bool
 
 
-def settle(job: str, state: str) -> Outcome:
-    """Read and remove the leases that an ended SLURM job has left; a step that was killed gets its failed attempt noted."""
+def settle(job: str, state: str, log: Path) -> Outcome:
+    """Read and remove the leases that an ended SLURM job has left; a step that was killed gets its failed attempt noted.
+
+    Memory that ran out shows in accounting, in the state of a job's step, or in what SLURM writes into the job's log.
+    """
     left = [lease for lease in list_leases() if lease.facts["slurm_job"] == job]
     # A step that ended by itself says why; one that was killed cannot.
     words = [str(lease.facts["error"]) for lease in left if lease.facts["state"] != RUNNING]
-    # Memory that ran out shows in accounting alone, in the state of a job's step.
-    final = slurm.final_state(job) or state
+    final = "OUT_OF_MEMORY" if _tells_memory(log) else slurm.final_state(job) or state
     memory = final == "OUT_OF_MEMORY" or any(lease.facts.get("memory") for lease in left)
     says = " ".join([_SAYS.get(final, f"ended as {final}"), *(f"({word})" for word in words)])
     checkpoint = max((lease.checkpoint for lease in left if lease.checkpoint), default=None)
@@ -56,6 +61,15 @@ def settle(job: str, state: str) -> Outcome:
             )
         lease.release()
     return Outcome(f"SLURM job {job} {says}", checkpoint, memory)
+
+
+def _tells_memory(log: Path) -> bool:
+    """Whether SLURM's daemon wrote that it killed a step for its memory."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return False
+    return any(mark in line for line in text.splitlines() if "slurmstepd" in line for mark in _KILLED)
 
 
 def ended_well(job: str) -> bool:

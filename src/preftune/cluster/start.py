@@ -16,6 +16,8 @@ from preftune.provenance.digest import ROOT
 
 _HELD = ExitStack()
 """The run's lock, until this process ends."""
+_LOCAL_RETRIES = 1
+"""Of steps that run where Snakemake does: nobody preempts them, and a network that is away stays away for a while."""
 _BUSY = "Another run ({owner}) is working in this checkout: wait for it, or stop it and call this again."
 
 
@@ -38,6 +40,9 @@ def start_run(workflow: Any) -> None:
     check_site(site, partitions)
     check_jobs(site, partitions, (job for job in workflow.dag.needrun_jobs() if not job.is_local))
     cancel_leftovers()
+    for job in workflow.dag.needrun_jobs():
+        if job.is_local and not job.is_group():
+            job.rule.restart_times = min(job.rule.restart_times, _LOCAL_RETRIES)
     adopt(site)
 
 
@@ -47,7 +52,7 @@ def cancel_leftovers() -> None:
         job.id
         for job in slurm.list_jobs()
         if job.state in slurm.ACTIVE
-        and job.folder == str(ROOT)
+        and os.path.realpath(job.folder) == os.path.realpath(ROOT)
         and job.comment.startswith(("rule_", "group_"))
         and job.id != slurm.own_job()
     ]

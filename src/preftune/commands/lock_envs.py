@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from pathlib import Path
 
 from preftune.commands.lock import CONDA
 from preftune.errors import PreftuneError
@@ -47,18 +47,9 @@ def solve() -> list[str]:
     return sorted(f"{item['name']}={item['version']}={item['build_string']}" for item in packages)
 
 
-def main() -> int:
-    """Write the file; an error is one sentence and exit code 1."""
+def write_solved_packages() -> Path:
+    """Write what `solve` gives to envs/conda.linux-64.txt."""
     path = ROOT / "envs" / "conda.linux-64.txt"
-    try:
-        lines = "".join(f"{line}\n" for line in solve())
-        atomic_write_text(path, HEAD.format(specs=" and ".join(CONDA)) + lines)
-    except PreftuneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(path.relative_to(ROOT))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    lines = "".join(f"{line}\n" for line in solve())
+    atomic_write_text(path, HEAD.format(specs=" and ".join(CONDA)) + lines)
+    return path

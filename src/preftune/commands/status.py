@@ -12,7 +12,7 @@ from preftune.workflow.hours import Hours, count_hours
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import Forecast
 from preftune.workflow.state import Stage, State, find_log, find_state, seconds_since
-from preftune.workflow.trainings import read_progress
+from preftune.workflow.trainings import Progress, read_progress
 
 WIDTH = 120
 SHOWN = 10
@@ -69,10 +69,20 @@ def _describe_running(stage: Stage, lease: Lease) -> str:
     parts = [f"{since}, {holder} {facts['host']}"]
     progress = read_progress(stage.job, lease)
     if progress is not None:
-        loss = "" if progress.loss is None else f", loss {progress.loss:.4g}"
-        left = "" if progress.seconds is None else f", about {format_seconds(progress.seconds)} left"
-        parts.insert(0, f"step {progress.step}/{progress.steps}{loss}{left}")
+        parts.insert(0, _describe_progress(progress))
     return f"{stage.label}: {'; '.join(parts)}"
+
+
+def _describe_progress(progress: Progress) -> str:
+    """`step 120/3000, loss 1.234, about 12:31 left`."""
+    words = [f"step {progress.step}/{progress.steps}"]
+    if progress.loss is not None:
+        words.append(f"loss {progress.loss:.4g}")
+    if progress.silent is not None:
+        words.append(f"no step for {format_seconds(progress.silent)}")
+    elif progress.left is not None:
+        words.append(f"about {format_seconds(progress.left)} left")
+    return ", ".join(words)
 
 
 def _describe_stopped(state: State) -> list[str]:
@@ -81,15 +91,17 @@ def _describe_stopped(state: State) -> list[str]:
     for stage, lease in state.stopped[:SHOWN]:
         job, pid = lease.facts["slurm_job"], lease.facts["pid"]
         holder = f"SLURM job {job}" if job else f"process {pid}"
-        again = f"goes on from {lease.checkpoint}" if lease.checkpoint else "starts again"
-        entries.append(f"{stage.label}: {holder} is gone without a word; the next run {again}")
+        again = f"goes on from {lease.checkpoint}" if lease.checkpoint else "starts from nothing"
+        entries.append(f"{stage.label}: {holder} is gone without a word; its next attempt {again}")
     return entries + _count_rest([stage for stage, _ in state.stopped])
 
 
 def _describe_queued(state: State) -> list[str]:
     if len(state.queued) > SHOWN:
         counts = Counter((stage.job.rule, _reason(job.state, job.reason)) for stage, job in state.queued)
-        return [f"{rule}: {count} jobs, {reason}" for (rule, reason), count in counts.most_common()]
+        return [
+            f"{rule}: {_plural(count, 'job')}, {reason}" for (rule, reason), count in counts.most_common()
+        ]
     return [
         f"{stage.label}: SLURM job {job.id}, {_reason(job.state, job.reason)}" for stage, job in state.queued
     ]
@@ -97,7 +109,9 @@ def _describe_queued(state: State) -> list[str]:
 
 def _reason(state: str, reason: str) -> str:
     """Why a job waits, in SLURM's word; one that has its node has none."""
-    return f"waits ({reason})" if state == "PENDING" else "starts"
+    if state != "PENDING":
+        return "starts"
+    return "waits" if reason == "None" else f"waits ({reason})"
 
 
 def _describe_failed(state: State) -> list[str]:
@@ -105,7 +119,7 @@ def _describe_failed(state: State) -> list[str]:
     entries = []
     for stage, last in state.failed[:SHOWN]:
         count, log = len(state.attempts[stage.output]), find_log(stage)
-        attempts = "1 attempt," if count == 1 else f"{count} attempts, the last"
+        attempts = f"{_plural(count, 'attempt')}, the last" if count > 1 else "1 attempt,"
         entries.append(f"{stage.label} ({attempts} at {_clock(last['start'])}): {last['error']}")
         if log is not None:
             told = {"", f"error: {last['error']}"}
@@ -130,20 +144,21 @@ def _count_rest(stages: list[Stage]) -> list[str]:
 
 
 def _describe_hours(plan: Plan, state: State, hours: Hours) -> list[str]:
-    gpus = plan.config.training_gpus
-    unit, places = ("GPU hours", "GPUs") if gpus else ("CPU hours", "stages at once")
-    lines = [
-        f"{unit}: {_round(hours.used)} used, about {_round(hours.predicted)} predicted for the whole plan"
-    ]
+    unit, place = ("GPU hours", "GPU") if plan.config.training_gpus else ("CPU hours", "stage")
+    used = f"{unit}: {_round(hours.used)} used, about {_round(hours.predicted)} predicted for the whole plan"
     if not state.left:
-        return [*lines, "nothing is left"]
-    lines[0] += f", about {_round(hours.left)} left"
+        return [f"{used}; nothing is left"]
+    lines = [f"{used}, about {_round(hours.left)} left"]
     if hours.busy:
         left = format_seconds(3600 * hours.left / hours.busy)
-        lines.append(f"time left: about {left}, if {hours.busy} {places} stay at work (an estimate)")
-    elif not state.running and not state.queued:
-        lines.append("nothing runs: the same command as before goes on from here")
+        lines.append(
+            f"time left: about {left} with {_plural(hours.busy, place)} at work, as now (an estimate)"
+        )
     return lines
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _round(hours: float) -> str:

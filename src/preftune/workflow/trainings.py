@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,31 @@ _TAIL = 1 << 14
 """Bytes at the end of the metrics that hold the last row."""
 
 
+_SILENCE = 60.0
+"""Seconds without a step, and ten steps' time, after which a training is said to be silent."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """The last step of a training, its loss, and the seconds that are left, where anything is known of them yet."""
+    """How far a training has come.
+
+    Attributes:
+        step: its last step; 0 before the first.
+        steps: their number.
+        loss: of the last step; None where it was no number.
+        left: seconds that the other steps will take, where that can be said.
+        silent: seconds without a step, where they are unusually many.
+    """
 
     step: int
     steps: int
-    loss: float | None
-    seconds: float | None
+    loss: float | None = None
+    left: float | None = None
+    silent: float | None = None
 
 
 def read_progress(job: Job, lease: Lease) -> Progress | None:
-    """How far the training that holds a lease has come; step 0 before its first; None for a step that trains nothing."""
+    """How far the training that holds a lease has come; None for a step that trains nothing."""
     if not job.rule.startswith("train_"):
         return None
     steps, output = int(job.settings["training"]["steps"]), Path(lease.facts["output"])
@@ -33,11 +47,15 @@ def read_progress(job: Job, lease: Lease) -> Progress | None:
         row, written = _last_row(metrics)
         # The folder's own time is that of its newest file: the metrics, until the model is saved.
         began = metrics.parent.stat().st_mtime
-        speed = _measure_speed(row["step"], written, began, lease.facts["scratch"])
+        step, loss = row["step"], row["loss"]
+        speed = _measure_speed(step, written, began, lease.facts["scratch"])
     except (OSError, ValueError, LookupError):
-        return Progress(0, steps, None, None)
-    left = (steps - row["step"]) / speed if speed else None
-    return Progress(row["step"], steps, row["loss"], left)
+        return Progress(0, steps)
+    if speed is None:
+        return Progress(step, steps, loss)
+    quiet = time.time() - written
+    silent = quiet if step < steps and quiet > max(_SILENCE, 10 / speed) else None
+    return Progress(step, steps, loss, (steps - step) / speed, silent)
 
 
 def _last_row(path: Path) -> tuple[dict[str, Any], float]:

@@ -24,7 +24,7 @@ from preftune.workflow.plan import Plan
 from preftune.workflow.registry import read_yaml
 from preftune.workflow.resources import Forecast
 from preftune.workflow.state import Stage, find_log, find_state, list_stages
-from preftune.workflow.trainings import read_progress
+from preftune.workflow.trainings import Progress, read_progress
 from tests.conftest import ROOT
 from tests.records import write_step
 
@@ -113,7 +113,8 @@ def test_every_stage_is_in_one_place(tmp_path: Path) -> None:
     assert re.search(r"^  train_alignment dpo-only seed-0: .*SLURM job 7 on ", text, re.M)
     assert "  train_alignment dph-joint seed-0: process" in text
     assert (
-        "  evaluate_tasks sft seed-0: SLURM job 8 is gone without a word; the next run starts again" in text
+        "  evaluate_tasks sft seed-0: SLURM job 8 is gone without a word; its next attempt starts from nothing"
+        in text
     )
     assert "  train_captioner lora-8-af-specific seed-0: SLURM job 9, waits (Priority)" in text
     assert (
@@ -133,7 +134,7 @@ def test_a_queue_of_many_jobs_is_told_by_rule(tmp_path: Path) -> None:
     text = describe_status(plan)
     assert f"queued {len(datasets) + 1}," in text
     assert (
-        f"\n  prepare_dataset: {len(datasets)} jobs, waits (Resources)\n  compute_gradients: 1 jobs, starts\n"
+        f"\n  prepare_dataset: {len(datasets)} jobs, waits (Resources)\n  compute_gradients: 1 job, starts\n"
         in text
     )
 
@@ -218,13 +219,14 @@ def test_the_time_left_follows_from_steps_of_this_process(
     tmp_path: Path, checkpoints: dict[int, float], speed: float
 ) -> None:
     progress = read_progress(SFT, train(tmp_path, 50, checkpoints))
-    assert progress is not None and progress.seconds == pytest.approx(50 / speed)
+    assert progress is not None and progress.left == pytest.approx(50 / speed)
     assert (progress.step, progress.steps, progress.loss) == (50, 100, 0.2)
+    assert progress.silent == pytest.approx(time.time() - 2000, abs=60)
 
 
 def test_a_training_before_its_first_step_and_a_step_that_trains_nothing(tmp_path: Path) -> None:
-    progress = read_progress(SFT, lease := train(tmp_path, 0, {}))
-    assert progress is not None and (progress.step, progress.loss, progress.seconds) == (0, None, None)
+    lease = train(tmp_path, 0, {})
+    assert read_progress(SFT, lease) == Progress(0, 100)
     assert read_progress(Job("plot_margins", {}, 0, ""), lease) is None
 
 

@@ -16,7 +16,6 @@ from preftune.figures.losses import optimal_margin
 from preftune.figures.margins import draw_margins, gradient_size, read_margins, select_runs
 from preftune.figures.settings import MarginFigureSettings
 from preftune.preference.losses import contrastive_dph_loss, separable_dph_loss
-from preftune.step import Step
 from preftune.tables.scores import ScoreStore
 from preftune.tables.settings import RunFacts
 
@@ -167,9 +166,8 @@ def test_nothing_run_is_said(tmp_path: Path) -> None:
     assert words(sep_runs) == ["no run with this loss at this scale"]
 
 
-def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Size and record, the same bytes twice, one sentence for a missing folder."""
-    monkeypatch.setattr(Step, "_attempts_file", lambda self: tmp_path / "attempts.json")
     folders = write_runs(tmp_path / "scores", 40)
     settings = ["--settings", make_settings().model_dump_json()]
     for name in ("a", "b"):
