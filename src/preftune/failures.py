@@ -9,7 +9,7 @@ from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk
 from preftune.training.interruption import AGAIN, InterruptedTraining
 
-_MEMORY = ("MemoryError", "DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
+_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
 """What the host's memory running out looks like in an error's text; a GPU's own is not helped by asking for more of it."""
 _TAIL = 20
 
@@ -73,7 +73,8 @@ def _describe_exit(error: SystemExit) -> Failure | None:
 def lacked_memory(error: BaseException | None) -> bool:
     """Whether an error, or one that led to it, says that the host had no memory left."""
     while error is not None:
-        if any(mark in f"{type(error).__name__}: {error}" for mark in _MEMORY):
+        text = str(error)
+        if isinstance(error, MemoryError) or ("CUDA" not in text and any(mark in text for mark in _MEMORY)):
             return True
         error = error.__cause__ or error.__context__
     return False

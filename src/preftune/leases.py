@@ -4,6 +4,7 @@ They are files that say who holds them, not locks of the file system: after a no
 its locks for good, while SLURM knows that the job is gone.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from preftune.cluster import slurm
+from preftune.cluster.site import scratch_folder
 from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk, write_json
-from preftune.provenance.digest import ROOT
 from preftune.provenance.record import now
 
 RUNNING, FAILED = "running", "failed"
 
 
 def leases_folder() -> Path:
-    """Where leases lie: scratch/leases/ of the checkout, or of `PREFTUNE_SCRATCH`."""
-    return Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch")) / "leases"
+    """Where leases lie."""
+    return scratch_folder() / "leases"
 
 
 def list_leases() -> list["Lease"]:
     """Every lease that can be read."""
-    found = ((path, _read(path)) for path in sorted(leases_folder().glob("*.json")))
+    found = ((path, _read(path)) for path in sorted(leases_folder().glob("[!.]*.json")))
     return [Lease(path, facts) for path, facts in found if facts is not None]
 
 
@@ -35,7 +36,7 @@ class Lease:
     """The right to write one output.
 
     Attributes:
-        facts: output, rule, state, slurm_job, host, pid, born, started, scratch (folder of checkpoints); after a failure
+        facts: output, rule, identity, state, slurm_job, host, pid, born, started, scratch (folder of checkpoints); after a failure
             error and memory (whether it ran out).
         former: facts of a holder that died without a word and whose lease was taken over, or None.
     """
@@ -44,8 +45,10 @@ class Lease:
         self.path, self.facts, self.former = path, facts, former
 
     @classmethod
-    def take(cls, output: Path, rule: str) -> "Lease":
+    def take(cls, output: Path, rule: str, identity: str | None = None) -> "Lease":
         """Take the lease of an output for this process; that of a process that is gone is taken over.
+
+        `identity` is the job's, by which the run that submitted it knows it.
 
         Raises:
             PreftuneError: a process that may still run holds it.
@@ -55,6 +58,7 @@ class Lease:
         facts = {
             "output": name,
             "rule": rule,
+            "identity": identity,
             "state": RUNNING,
             "slurm_job": slurm.own_job(),
             "host": socket.gethostname(),
@@ -68,15 +72,16 @@ class Lease:
             held = _read(path)
             if held is not None and _is_alive(held):
                 raise PreftuneError(
-                    f"{name} is being written by {_describe(held)}: wait for it, or stop it and call this again "
-                    f"(lease: {path})."
+                    f"{name} is being written by {_describe(held)}: wait for it, or stop it and call this again; if its "
+                    f"machine is gone for good, delete {path}."
                 )
             if _remove(path, held) and held is not None and held["state"] == RUNNING:
                 former = held
         return cls(path, facts, former)
 
     def note(self, **facts: Any) -> None:
-        """Write further facts into the lease."""
+        """Write further facts into the lease, which must still be this process's."""
+        self.check()
         self.facts |= facts
         write_json(self.path, self.facts)
 
@@ -105,11 +110,10 @@ class Lease:
         return _is_alive(self.facts)
 
     @property
-    def checkpoint(self) -> str | None:
+    def checkpoint(self) -> Path | None:
         """The newest checkpoint of the holder's training, or None."""
         folder = self.facts["scratch"]
-        names = sorted(path.name for path in Path(folder).glob("step-*")) if folder else []
-        return names[-1] if names else None
+        return max(Path(folder).glob("step-*"), default=None) if folder else None
 
 
 def _create(path: Path, facts: dict[str, Any]) -> bool:
@@ -135,7 +139,8 @@ def _remove(path: Path, expected: dict[str, Any] | None) -> bool:
         return False
     same = _read(aside) == expected
     if not same:
-        os.link(aside, path)
+        with contextlib.suppress(FileExistsError):  # its holder has written it again
+            os.link(aside, path)
     aside.unlink()
     return same
 
@@ -151,17 +156,15 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _is_alive(facts: dict[str, Any]) -> bool:
     if facts["state"] != RUNNING:
         return False
-    job = facts["slurm_job"]
-    if job is not None:
-        # Of the same job an earlier attempt: SLURM or Snakemake called it again.
-        return job != slurm.own_job() and slurm.is_alive(job)
-    if facts["host"] != socket.gethostname():
-        return True
-    return bool(_born(facts["pid"]) == facts["born"])
+    job, here = facts["slurm_job"], facts["host"] == socket.gethostname()
+    # Within one allocation SLURM cannot tell an earlier step of it from one that still runs.
+    if job is not None and not (here and job == slurm.own_job()):
+        return slurm.is_alive(job)
+    return not here or _born(facts["pid"]) == facts["born"]
 
 
 def _born(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since boot; None where there is no such process (or no /proc)."""
+    """When a process of this machine started, in ticks since boot; None where there is none of that number."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

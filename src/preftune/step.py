@@ -3,9 +3,7 @@
 import argparse
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -18,6 +16,8 @@ from pydantic import BaseModel
 
 from preftune import progress
 from preftune.attempts import Attempts
+from preftune.cluster.signals import receive_signals
+from preftune.cluster.site import scratch_folder
 from preftune.cluster.slurm import own_job
 from preftune.command_line import read_settings
 from preftune.errors import PreftuneError
@@ -26,7 +26,7 @@ from preftune.files import explain_full_disk, replace_path, write_json
 from preftune.leases import Lease
 from preftune.processes import leads, rank, world_size
 from preftune.provenance import record
-from preftune.provenance.digest import ROOT, code_digest
+from preftune.provenance.digest import code_digest
 from preftune.seeds import seed_everything
 
 S = TypeVar("S", bound=BaseModel)
@@ -60,30 +60,31 @@ class Step:
     def __enter__(self) -> "Step":
         self._started, self._clock, self._cpu = record.now(), time.monotonic(), time.process_time()
         self._redirect()
-        if threading.current_thread() is threading.main_thread():
-            # Snakemake and SLURM stop a job with SIGTERM: leave nothing half-written behind.
-            for stop in (signal.SIGTERM, signal.SIGUSR1):
-                signal.signal(stop, lambda number, frame: sys.exit(128 + number))
+        receive_signals()
         try:
-            self._take_lease()
-            # Scripts that compute on a device import this module; others need none, whatever --device says.
-            if "preftune.models.devices" in sys.modules:
-                sys.modules["preftune.models.devices"].claim_device(self.arguments.device)
-            if "torch" in sys.modules:
-                sys.modules["torch"].set_num_threads(self.arguments.threads)
-            seed_everything(self.arguments.seed)
-            # Now: an edit of the code while a long step runs is none of its own.
-            self._code = record.describe_code(self.rule)
-            self._described = {name: self._describe(name) for name in self._inputs}
-        except PreftuneError as error:
-            self._fail(Failure(str(error)))
+            self._prepare()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
+
+    def _prepare(self) -> None:
+        self._take_lease()
+        # Scripts that compute on a device import this module; others need none, whatever --device says.
+        if "preftune.models.devices" in sys.modules:
+            sys.modules["preftune.models.devices"].claim_device(self.arguments.device)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self.arguments.threads)
+        seed_everything(self.arguments.seed)
+        # Now: an edit of the code while a long step runs is none of its own.
+        self._code = record.describe_code(self.rule)
+        self._described = {name: self._describe(name) for name in self._inputs}
 
     def _take_lease(self) -> None:
         self._attempts = Attempts(self._declared())
         if not leads():
             return
-        self._lease = Lease.take(self._declared(), self.rule)
+        self._lease = Lease.take(self._declared(), self.rule, self.arguments.identity)
         former = self._lease.former
         if former is not None:
             self._attempts.add(
@@ -110,8 +111,8 @@ class Step:
                 time.sleep(5)
 
     def _paths(self, name: str) -> list[Path]:
-        value = getattr(self.arguments, name)
-        paths = [] if value is None else value if isinstance(value, list) else [value]
+        value = getattr(self.arguments, name) or []
+        paths = value if isinstance(value, list) else [value]
         for path in paths:
             if not path.exists():
                 raise PreftuneError(
@@ -151,8 +152,7 @@ class Step:
 
         The key is a hash of the output's path (two runs may have equal settings) and of all that the state depends on: code,
         settings, seed, threads, content of the inputs, versions of torch, transformers and peft, number of processes, and
-        `where` (device type, precision) the training runs. `PREFTUNE_SCRATCH` says where scratch folders lie (default:
-        scratch/ in the checkout). The folder is deleted when the step has succeeded.
+        `where` (device type, precision) the training runs. The folder is deleted when the step has succeeded.
         """
         arguments = self.arguments
         inputs = {name: [item["sha256"] for item in items] for name, items in self._described.items()}
@@ -167,9 +167,8 @@ class Step:
             *(version(package) for package in ("torch", "transformers", "peft")),
         ]
         key = record.hash_settings(parts)[:16]
-        root = Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch"))
-        self._scratch = root / "training" / f"{self.rule}-{key}"
-        if self._lease is not None:
+        self._scratch = scratch_folder() / "training" / f"{self.rule}-{key}"
+        if self._lease:
             self._lease.note(scratch=str(self._scratch))
         return self._scratch, key
 
@@ -188,8 +187,8 @@ class Step:
         if error is None:
             try:
                 self._finish()
-            except PreftuneError as problem:
-                error = problem
+            except Exception as problem:
+                kind, error, trace = type(problem), problem, problem.__traceback__
         if error is None:
             return
         self._clean()
@@ -210,7 +209,7 @@ class Step:
             raise PreftuneError(
                 f"{self.rule} ended without writing {', '.join(missing)}: this is a fault of the script, report it."
             )
-        if self._lease is not None:
+        if self._lease:
             self._lease.check()
         declared = {name: Path(getattr(self.arguments, name)) for name in self._outputs}
         described = {name: record.describe_output(self.out(name), declared[name]) for name in self._outputs}
@@ -275,7 +274,7 @@ class Step:
         return " ".join((self.rule, *parts[-2:]))
 
     def _first_output(self) -> str:
-        return record.public_path(getattr(self.arguments, self._outputs[0]))
+        return record.public_path(self._declared())
 
     def _release(self) -> None:
         if self._lease is not None:
@@ -288,13 +287,9 @@ class Step:
     def _fail(self, failure: Failure) -> None:
         print(f"error: {failure.sentence}", file=sys.stderr, flush=True)
         if leads():
+            error, slurm = record.public_argument(failure.sentence), record.describe_slurm()
             try:
-                self._attempts.add(
-                    start=self._started,
-                    end=record.now(),
-                    error=record.public_argument(failure.sentence),
-                    slurm=record.describe_slurm(),
-                )
+                self._attempts.add(start=self._started, end=record.now(), error=error, slurm=slurm)
                 if self._lease is not None:
                     self._lease.fail(failure.sentence, failure.memory)
             except (PreftuneError, OSError):

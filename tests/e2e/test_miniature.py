@@ -128,13 +128,13 @@ def test_a_failing_step_prints_its_log_and_loses_nothing(finished: subprocess.Co
 
 
 def test_two_at_once_are_refused(finished: subprocess.CompletedProcess[str]) -> None:
-    from preftune.commands.results import _BUSY, _LOCK
     from preftune.files import hold_lock
+    from preftune.workflow.locks import BUSY, LOCK
 
-    with hold_lock(_LOCK, "1", _BUSY):
+    with hold_lock(LOCK, "1", BUSY):
         second = run_workflow()
     assert second.returncode == 1
-    assert "Another `make results` is running" in second.stderr
+    assert "Another run is working in this checkout" in second.stderr
 
 
 @pytest.mark.parametrize("name", ["sft", "dph-joint"])

@@ -19,6 +19,7 @@ from pathlib import Path
 NODES = ("cpu1", "cpu2", "gpu1", "gpu2")
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd")
 ETC = Path("/etc/slurm")
+FILES = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")
 
 _OURS = "# Written by preftune's tests.\n"
 _SLURM = """\
@@ -99,8 +100,18 @@ def lacking() -> str | None:
         return "a SLURM cluster on loopback needs root"
     if missing:
         return f"SLURM is not installed ({', '.join(missing)} missing)"
-    if (ETC / "slurm.conf").is_file() and not (ETC / "slurm.conf").read_text().startswith(_OURS):
-        return f"this machine has a SLURM of its own ({ETC}/slurm.conf), which the tests must not change"
+    others = [
+        path
+        for path in (ETC / name for name in FILES)
+        if path.is_file() and not path.read_text().startswith(_OURS)
+    ]
+    others += [
+        Path(path)
+        for path in ("/run/slurm/conf", os.environ.get("SLURM_CONF", ""))
+        if path and Path(path).exists()
+    ]
+    if others:
+        return f"this machine has a SLURM of its own ({others[0]}), which the tests must not change"
     if succeeds("scontrol", "ping"):
         return "a cluster of the tests runs here already"
     with tempfile.TemporaryDirectory() as folder:
@@ -135,6 +146,8 @@ class Cluster:
         for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "slurmdbd", "mariadb"):
             self._kill(name, signal.SIGTERM)
         wait_until(lambda: not self._running("slurmctld"), "slurmctld to stop")
+        for name in FILES:
+            (ETC / name).unlink(missing_ok=True)
 
     def idle(self) -> bool:
         """Whether no node has a job and all are up."""
@@ -202,13 +215,13 @@ class Cluster:
             if not device.exists():
                 run("mknod", str(device), "c", "1", "3")
         files = {
-            "slurm.conf": _OURS + _SLURM.format(**words, accounting=accounting, memory=memory),
+            "slurm.conf": _SLURM.format(**words, accounting=accounting, memory=memory),
             "gres.conf": f"NodeName=gpu[1-2] Name=gpu Type=a100 File={self.root}/gpu[0-3]\n",
             "cgroup.conf": "CgroupAutomount=no\n",
             "slurmdbd.conf": _DATABASE.format(**words),
         }
         for name, text in files.items():
-            (ETC / name).write_text(text)
+            (ETC / name).write_text(_OURS + text)
             (ETC / name).chmod(0o600 if name == "slurmdbd.conf" else 0o644)
 
     def _start_accounting(self) -> None:

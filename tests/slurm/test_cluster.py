@@ -14,7 +14,7 @@ import pytest
 from preftune.files import read_json, sha256_file
 from tests.e2e.tiny_models import ROOT
 from tests.slurm.cluster import run, succeeds, wait_until
-from tests.slurm.conftest import SITE, Workflow
+from tests.slurm.conftest import MINIATURE, SITE, Workflow
 
 RESULTS = "results/miniature"
 SFT = f"{RESULTS}/dph/models/sft/seed-0"
@@ -35,6 +35,7 @@ MEASURED = ("costs", "baselines")
 @pytest.fixture(scope="module")
 def whole(workflow: Workflow) -> str:
     """The output of the whole miniature on the cluster."""
+    workflow.config = MINIATURE
     return workflow.run(seconds=900)
 
 
@@ -170,7 +171,7 @@ def test_what_the_cluster_does_not_have_is_said_before_a_job_is_submitted(
 
 
 def test_a_job_without_the_gpu_that_it_needs_says_so(encoding: Workflow) -> None:
-    encoding.change_config(device="cuda")
+    encoding.change_config(device="cuda", results="results/gpu")
     told = encoding.run("--retries", "0", "--", FEATURES, code=1)
     assert "device is cuda but no GPU is visible" in told and "torch is built for" in told
 
@@ -189,11 +190,29 @@ def test_a_full_scratch_folder_is_a_sentence(encoding: Workflow, tmp_path: Path)
 
 def test_two_runs_at_once_are_refused(encoding: Workflow) -> None:
     process = encoding.start("--", FEATURES)
-    encoding.wait_for_job("compute_features", state="PENDING,RUNNING,COMPLETED")
-    words = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--configfile", encoding.config, "--", "results/gpu/context_peft/data/captions", "--forcerun", "prepare_captions"]  # fmt: skip
+    encoding.wait_for_job("compute_features", state="PENDING,RUNNING")
+    words = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--configfile", encoding.config, "--forcerun", "prepare_captions", "--", "results/gpu/context_peft/data/captions"]  # fmt: skip
     done = subprocess.run(
         words, cwd=encoding.folder, capture_output=True, text=True, check=False, env=encoding.environment()
     )
     assert done.returncode == 1 and "Another run (process" in done.stderr
     told = encoding.finish(process)
     assert process.returncode == 0, told
+
+
+def test_what_a_group_has_finished_stays_if_one_of_it_fails(whole: str, workflow: Workflow) -> None:
+    """All tables and figures are one job: a broken figure costs neither the tables before it nor the others for good."""
+    workflow.config = MINIATURE
+    figure, table = f"{RESULTS}/dph/figures/margins.png", f"{RESULTS}/dph/tables/race.csv"
+    script = workflow.folder / "workflow/scripts/plot_margins.py"
+    text = script.read_text()
+    for name in (figure, table):
+        (workflow.folder / name).unlink()
+    script.write_text(text.replace("def main(", f"{BROKEN}def main(").replace("with Step.start", "fail()\n    with Step.start"))
+    words = ("--", figure, table)
+    told = workflow.run(*words, code=None)
+    assert "The moon is full: wait." in told and "given up after 3 attempts" in told
+    script.write_text(text)
+    if (workflow.folder / table).is_file():
+        assert len(submissions(workflow.run(*words))) == 1
+    assert (workflow.folder / figure).is_file() and (workflow.folder / table).is_file()

@@ -105,13 +105,10 @@ def test_a_cancelled_job(training: Workflow) -> None:
 
 def test_the_time_limit(training: Workflow) -> None:
     """A minute's limit and a signal before it: the step writes a checkpoint, ends, and goes on in another job."""
-    config = training.folder / "own.yaml"
-    text = config.read_text()
     process, _ = start(training, "--default-resources", "mem_mb=1000", "runtime=1", "slurm_extra='--signal=USR1@20'",
                        "--set-resources", "train_sft:runtime=1")  # fmt: skip
     told = end(training, process)
     assert "SIGUSR1" in told and "submitted again, from step-" in told
-    assert config.read_text() == text
 
 
 @pytest.mark.parametrize("grace", [20, 0])
@@ -191,14 +188,33 @@ def test_killed_at_a_random_moment(seed: int, training: Workflow) -> None:
     """The step and everything around it on its node, without a signal that could be caught."""
     process = training.start("--", MODEL)
     job = training.wait_for_job("train_sft")
-    time.sleep(random.Random(seed).uniform(1, 25))
-    (stepd,) = run("pgrep", "-f", rf"slurmstepd: \[{job}\.0\]", check=False).split()[:1] or [""]
-    for pid in descendants(int(stepd))[1:] if stepd else []:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    end(training, process)
+    time.sleep(random.Random(seed).uniform(1, 20))
+    killed = [pid for pid in step_processes(job)[1:] if kill(pid, signal.SIGKILL)]
+    assert killed, "the training had ended already"
+    told = end(training, process)
+    assert "submitted again" in told
+
+
+def test_a_signal_that_reaches_the_topmost_process_alone(training: Workflow) -> None:
+    """As SLURM sends it where it tracks processes by cgroups: Snakemake hands it down to the step."""
+    process, job = start(training)
+    kill(step_processes(job)[1], signal.SIGUSR1)
+    told = end(training, process)
+    assert "(SFT was told to stop (SIGUSR1)" in told and "submitted again, from step-" in told
+
+
+def step_processes(job: str) -> list[int]:
+    """The daemon of a job's step, the process that it started, and all below."""
+    (stepd,) = run("pgrep", "-f", rf"slurmstepd: \[{job}\.0\]").split()[:1]
+    return descendants(int(stepd))
+
+
+def kill(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 GREEDY = """import os, pathlib, subprocess, time
@@ -213,7 +229,7 @@ time.sleep(10)
 """Takes half as much again as its first job asked for, long enough to be seen."""
 
 
-def test_memory_grows_after_it_ran_out_and_never_else(long: Workflow, undisturbed: dict[str, str]) -> None:
+def test_memory_grows_after_it_ran_out(long: Workflow, undisturbed: dict[str, str]) -> None:
     """SLURM kills what takes more than it asked for; the next job asks for twice as much and gets through."""
     forget(long)
     script = long.folder / "workflow/scripts/train_sft.py"

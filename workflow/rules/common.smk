@@ -2,7 +2,6 @@
 import atexit
 import gc
 import os
-import signal
 import sys
 from functools import cache
 
@@ -10,11 +9,13 @@ from functools import cache
 # the time that the paper's plan needs.
 gc.set_threshold(200_000, 50, 50)
 
+from snakemake.exceptions import WorkflowError
+
 sys.path.insert(0, str(workflow.basedir) + "/src")
 
 from preftune.cluster.outcomes import memory_factor
 from preftune.cluster.slurm import own_job
-from preftune.cluster.start import enter_site, start_run
+from preftune.cluster.start import start_job, start_run
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
 from preftune.workflow.console import (
@@ -38,6 +39,8 @@ try:
     FORECAST = Forecast(PLAN)
     TARGETS = Targets(PLAN)
     TARGETS.selected()
+    if own_job() and not workflow.is_main_process:
+        shell.prefix(start_job())
 except PreftuneError as error:
     sys.exit(f"error: {error}")
 
@@ -52,12 +55,6 @@ def end_dry_run():
 if workflow.is_main_process:
     restore_times(PLAN)
     atexit.register(end_dry_run)
-
-if own_job():
-    # The site's modules; and a shell that waits for its step, which is told to stop with it and writes a checkpoint first.
-    # Snakemake itself would die of the signal that comes before the time limit.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    shell.prefix(f"trap : TERM; {enter_site()}")
 
 DEVICE = PLAN.config.device
 GPUS = PLAN.config.training_gpus
@@ -94,7 +91,10 @@ def announce():
     announce_plan(PLAN, TARGETS)
     announce_forecast(PLAN, FORECAST)
     if workflow.executor_plugin.name == "slurm":
-        start_run(workflow)
+        try:
+            start_run(workflow, RESULTS)
+        except PreftuneError as error:
+            raise WorkflowError(str(error))
 
 
 def summarise():
@@ -158,7 +158,7 @@ def memory(method, *names):
 
     def of(wildcards):
         job = job_of(method, names, wildcards)
-        return FORECAST.of(job).memory * memory_factor(job.rule, wildcards)
+        return FORECAST.of(job).memory * memory_factor(job.identity)
 
     return of
 

@@ -1,34 +1,36 @@
 """How Snakemake's SLURM executor behaves here: methods that take the place of the plugin's (version 2.8.0).
 
 The plugin waits for ever for a job that was cancelled by hand ("CANCELLED by 0") or preempted, forgets every job when one
-status query fails, and asks for accounts on clusters without accounting. Its submission, cancellation and logs stay.
+round of status queries fails, leaves jobs behind that are being submitted at Ctrl-C, and asks for accounts on clusters without
+accounting. Its submission and its logs stay.
 """
 
 import asyncio
+import contextlib
+import re
 import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from preftune.cluster import slurm
+from preftune.cluster.history import History
 from preftune.cluster.outcomes import Outcome, ended_well, mark_memory, settle
 from preftune.cluster.site import Site
+from preftune.errors import PreftuneError
 
 VERSION = "2.8.0"
-FRUITLESS = 3
-"""Attempts without a new checkpoint after which a job is given up."""
 _VANISHED = 60.0  # seconds after which a job that squeue does not list has ended
+_AWAY = 20.0  # seconds before a job is submitted again that SLURM could not take now
 _BUSY = (
-    "Unable to contact slurm controller",
-    "Socket timed out",
-    "Connection refused",
-    "Resource temporarily",
-)
+    "Unable to contact slurm controller", "Socket timed out", "Connection refused", "Resource temporarily", "MaxSubmit",
+    "submit limit", "Slurm temporarily unable",
+)  # fmt: skip
+"""What sbatch says when the controller is away or the site's limit of queued jobs is reached: it passes."""
 _REFUSED = {
     "Invalid account": "correct `account` in slurm/site.yaml",
-    "Invalid partition": "correct `partitions` in slurm/site.yaml",
-    "invalid partition": "correct `partitions` in slurm/site.yaml",
+    "nvalid partition": "correct `partitions` in slurm/site.yaml",
     "Requested node configuration is not available": "ask for less with set-resources in slurm/config.yaml, or choose another "
     "partition in slurm/site.yaml",
     "Requested time limit is invalid": "lower the step's runtime with set-resources in slurm/config.yaml",
@@ -41,9 +43,10 @@ def adopt(site: Site) -> None:
     """Give the plugin's executor the methods of this module."""
     import snakemake_executor_plugin_slurm as plugin
 
-    history: dict[Any, list[str | None]] = {}
+    history = History()
+    report, report_safely = plugin.Executor.report_job_error, plugin.Executor._report_job_error_threadsafe
 
-    def get_account_arg(self: Any, job: Any) -> Any:
+    def get_account_arg(self: Any, job: Any) -> Iterator[str]:
         account = job.resources.get("slurm_account") or site.account
         yield f" -A {shlex.quote(str(account))}" if account else ""
 
@@ -56,15 +59,27 @@ def adopt(site: Site) -> None:
         return f" --gpus={site.gpu_model + ':' if site.gpu_model else ''}{count}" if count else ""
 
     def report_job_error(self: Any, info: Any, msg: str | None = None, **words: Any) -> None:
-        sentence = explain(info, msg, history)
-        report(self, info, msg=sentence, **words)
+        report(self, info, msg=explain(info, msg or "", history), **words)
 
-    report = plugin.Executor.report_job_error
+    def report_refusal(self: Any, info: Any, msg: str) -> None:
+        if _passes(msg):
+            time.sleep(_AWAY)  # in the plugin's thread that submits, not in the one that looks after the jobs
+        report_safely(self, info, msg)
+
     plugin.set_gres_string = set_gres_string
     plugin.Executor.get_account_arg = get_account_arg
     plugin.Executor.get_partition_arg = get_partition_arg
     plugin.Executor.report_job_error = report_job_error
+    plugin.Executor._report_job_error_threadsafe = report_refusal
     plugin.Executor.check_active_jobs = check_active_jobs
+    plugin.Executor.cancel_jobs = cancel_jobs
+
+
+def cancel_jobs(executor: Any, active: list[Any]) -> None:
+    """Ctrl-C: nothing more is submitted, and every job of this run is cancelled, also one that is just being looked at."""
+    executor._job_submission_executor.shutdown(wait=True, cancel_futures=True)
+    with contextlib.suppress(slurm.SilentError):
+        slurm.ask("scancel", "--me", "--name", executor.run_uuid)
 
 
 async def check_active_jobs(executor: Any, active: list[Any]) -> AsyncIterator[Any]:
@@ -73,7 +88,7 @@ async def check_active_jobs(executor: Any, active: list[Any]) -> AsyncIterator[A
     if not active:
         return
     try:
-        queued = await asyncio.to_thread(slurm.list_jobs, "--name", executor.run_uuid)
+        queued = await asyncio.to_thread(slurm.list_jobs, "--me", "--name", executor.run_uuid)
     except slurm.SilentError as error:
         executor.logger.warning(f"SLURM does not answer ({error}); its jobs go on, asking again.")
         queued = None
@@ -99,49 +114,48 @@ def _final_state(info: Any, job: slurm.QueuedJob | None) -> str | None:
         return None if job.state in slurm.ACTIVE else job.state
     if now - info.aux.setdefault("seen", now) < _VANISHED:
         return None
-    return slurm.final_state(info.external_jobid) or (
-        "COMPLETED" if ended_well(info.external_jobid) else "UNKNOWN"
-    )
+    made = ended_well(info.external_jobid) and all(Path(str(one)).exists() for one in _outputs(info.job))
+    return slurm.final_state(info.external_jobid) or ("COMPLETED" if made else "UNKNOWN")
 
 
-def explain(info: Any, msg: str | None, history: dict[Any, list[str | None]]) -> str:
+def _outputs(job: Any) -> list[Any]:
+    return list(job.expanded_output) if job.is_group() else list(job.output)
+
+
+def explain(info: Any, msg: str, history: History) -> str:
     """Why a job ended and what happens next, in one sentence; decides whether Snakemake may try it again."""
     job = info.job
     if info.external_jobid is None:
-        return _explain_refusal(job, msg or "")
-    outcome = settle(info.external_jobid, msg or "UNKNOWN", Path(info.aux["slurm_logfile"]))
-    members = list(job.jobs) if job.is_group() else [job]
-    if outcome.memory:
-        for member in members:
-            mark_memory(member.rule.name, member.wildcards_dict)
-    return f"{outcome.sentence}; {_judge(job, outcome, history)}. "
-
-
-def _judge(job: Any, outcome: Outcome, history: dict[Any, list[str | None]]) -> str:
-    """Whether the job is tried again; without a new checkpoint it is, two times."""
-    tried = history.setdefault(job, [])
-    tried.append(outcome.checkpoint)
-    if outcome.memory:
-        tried.clear()  # it comes back with more memory
-    last = tried[-FRUITLESS:]
-    if len(last) == FRUITLESS and len(set(last)) == 1:
+        return _explain_refusal(job, msg)
+    try:
+        outcome = settle(info.external_jobid, msg, Path(info.aux["slurm_logfile"]))
+        for identity in outcome.starved:
+            mark_memory(identity)
+    except (PreftuneError, OSError, ValueError) as error:
+        outcome = Outcome(f"SLURM job {info.external_jobid} ended as {msg} ({error})")
+    verdict = history.judge(job, outcome, job.resources.get("mem_mb"))
+    if verdict.gives_up:
         _give_up(job)
-        return f"it is given up after {FRUITLESS} attempts without a new checkpoint: mend the cause and start again"
-    if job.attempt > job.restart_times:
-        return "no attempt is left (retries in slurm/config.yaml): start again to go on"
-    how = "with twice the memory" if outcome.memory else f"from {outcome.checkpoint or 'its start'}"
-    return f"it is submitted again, {how}"
+    elif job.attempt > job.restart_times:
+        return (
+            f"{outcome.sentence}; no attempt is left (retries in slurm/config.yaml): start again to go on. "
+        )
+    return f"{outcome.sentence}; {verdict.sentence}. "
+
+
+def _passes(msg: str) -> bool:
+    return any(mark in msg for mark in _BUSY)
 
 
 def _explain_refusal(job: Any, msg: str) -> str:
-    """sbatch refused the job: for good, or because the controller was away, which costs no attempt."""
-    if any(mark in msg for mark in _BUSY):
-        time.sleep(10)
+    """sbatch refused the job: for good, or for now, which costs no attempt."""
+    found = re.search(r"(?:sbatch: )?error: ([^\n']+)", msg)
+    words = found[1].strip() if found else msg.strip()
+    if _passes(msg):
         job._attempt -= 1  # Snakemake counts one up
-        return f"SLURM's controller does not answer; the job is submitted again ({msg.strip()})"
+        return f"SLURM cannot take the job now ({words}); it is submitted again. "
     _give_up(job)
     remedy = next((text for mark, text in _REFUSED.items() if mark in msg), "correct what SLURM names")
-    words = next((line.strip() for line in msg.splitlines() if "rror" in line), msg.strip())
     return f"SLURM refused the job ({words}): {remedy}. "
 
 

@@ -1,15 +1,14 @@
 """How a job ended, from SLURM's final state and the lease that it left, and what that means for the next attempt."""
 
-import os
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from preftune.attempts import Attempts
 from preftune.cluster import slurm
+from preftune.cluster.site import scratch_folder
 from preftune.files import read_json, write_json
 from preftune.leases import RUNNING, list_leases
-from preftune.provenance.digest import ROOT
 from preftune.provenance.record import now
 
 _SAYS = {
@@ -32,13 +31,13 @@ class Outcome:
 
     Attributes:
         sentence: how it ended, with the last words of its steps.
-        checkpoint: newest checkpoint of its trainings; equal ones mean that an attempt got no further.
-        memory: whether it ended because the host's memory ran out.
+        checkpoints: the newest checkpoint of each of its trainings; no new ones mean that an attempt got no further.
+        starved: identities of its steps that ran when the host's memory ran out.
     """
 
     sentence: str
-    checkpoint: str | None
-    memory: bool
+    checkpoints: frozenset[Path] = frozenset()
+    starved: frozenset[str] = frozenset()
 
 
 def settle(job: str, state: str, log: Path) -> Outcome:
@@ -47,29 +46,45 @@ def settle(job: str, state: str, log: Path) -> Outcome:
     Memory that ran out shows in accounting, in the state of a job's step, or in what SLURM writes into the job's log.
     """
     left = [lease for lease in list_leases() if lease.facts["slurm_job"] == job]
+    killed = [lease for lease in left if lease.facts["state"] == RUNNING]
+    text = _read(log)
+    final = slurm.final_state(job)
+    final = "OUT_OF_MEMORY" if final == "OUT_OF_MEMORY" or _tells_memory(text) else state
     # A step that ended by itself says why; one that was killed cannot.
-    words = [str(lease.facts["error"]) for lease in left if lease.facts["state"] != RUNNING]
-    final = "OUT_OF_MEMORY" if _tells_memory(log) else slurm.final_state(job) or state
-    memory = final == "OUT_OF_MEMORY" or any(lease.facts.get("memory") for lease in left)
+    words = [str(lease.facts["error"]) for lease in left if lease not in killed] or _last_words(text)
     says = " ".join([_SAYS.get(final, f"ended as {final}"), *(f"({word})" for word in words)])
-    checkpoint = max((lease.checkpoint for lease in left if lease.checkpoint), default=None)
+    starved = [lease for lease in left if lease.facts.get("memory")]
+    starved += killed if final == "OUT_OF_MEMORY" else []
+    found = frozenset(lease.checkpoint for lease in left if lease.checkpoint)
+    for lease in killed:
+        Attempts(Path(lease.facts["output"])).add(
+            start=lease.facts["started"],
+            end=now(),
+            error=f"The job {_SAYS.get(final, f'ended as {final}')}.",
+            slurm={"job_id": job, "restart_count": 0},
+        )
     for lease in left:
-        if lease.facts["state"] == RUNNING:
-            slurm_job = {"job_id": job, "restart_count": 0}
-            Attempts(Path(lease.facts["output"])).add(
-                start=lease.facts["started"], end=now(), error=f"The job {says}.", slurm=slurm_job
-            )
         lease.release()
-    return Outcome(f"SLURM job {job} {says}", checkpoint, memory)
+    identities = frozenset(str(lease.facts["identity"]) for lease in starved if lease.facts["identity"])
+    return Outcome(f"SLURM job {job} {says}", found, identities)
 
 
-def _tells_memory(log: Path) -> bool:
-    """Whether SLURM's daemon wrote that it killed a step for its memory."""
+def _read(log: Path) -> str:
     try:
-        text = log.read_text(errors="replace")
+        return log.read_text(errors="replace")
     except OSError:
-        return False
+        return ""
+
+
+def _tells_memory(text: str) -> bool:
+    """Whether SLURM's daemon wrote that it killed a step for its memory."""
     return any(mark in line for line in text.splitlines() if "slurmstepd" in line for mark in _KILLED)
+
+
+def _last_words(text: str) -> list[str]:
+    """What a step wrote that failed before it had a lease: its sentence, or the last line of a trace."""
+    found = re.findall(r"^(?:failed [^:]+: |error: |(?=\w*(?:Error|Exception): ))(.+)$", text, re.M)
+    return found[-1:]
 
 
 def ended_well(job: str) -> bool:
@@ -77,18 +92,16 @@ def ended_well(job: str) -> bool:
     return all(lease.facts["slurm_job"] != job for lease in list_leases())
 
 
-def _marker(rule: str, wildcards: Mapping[str, str]) -> Path:
-    name = "-".join([rule, *(str(wildcards[key]) for key in sorted(wildcards.keys()))])
-    return Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch")) / "out-of-memory" / f"{name}.json"
+def _marker(identity: str) -> Path:
+    return scratch_folder() / "out-of-memory" / f"{identity}.json"
 
 
-def mark_memory(rule: str, wildcards: Mapping[str, str]) -> None:
-    """Note that a job ran out of memory: from now on it asks for twice as much."""
-    path = _marker(rule, wildcards)
-    write_json(path, {"times": memory_factor(rule, wildcards).bit_length()})
+def mark_memory(identity: str) -> None:
+    """Note that the job of this identity ran out of memory: from now on it asks for twice as much."""
+    write_json(_marker(identity), {"times": memory_factor(identity).bit_length()})
 
 
-def memory_factor(rule: str, wildcards: Mapping[str, str]) -> int:
+def memory_factor(identity: str) -> int:
     """By what a job's memory is multiplied: twice for each time that it ran out; 1 where it never did."""
-    path = _marker(rule, wildcards)
+    path = _marker(identity)
     return 2 ** int(read_json(path)["times"]) if path.is_file() else 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preftune.cluster import slurm
-from preftune.cluster.site import Site, site_file
+from preftune.cluster.site import Site, scratch_folder, site_file
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 
@@ -31,7 +31,7 @@ def read_partitions() -> dict[str, Nodes]:
         PreftuneError: SLURM does not answer.
     """
     try:
-        lines = slurm.ask("sinfo", "--noheader", "--format=%R|%m|%c|%l|%G").splitlines()
+        lines = slurm.ask("sinfo", "--noheader", "--exact", "--format=%R|%m|%c|%l|%G").splitlines()
     except slurm.SilentError as error:
         raise PreftuneError(
             f"SLURM does not answer ({error}): call this on a login node of the cluster, or try again later."
@@ -65,12 +65,14 @@ def check_site(site: Site, partitions: Mapping[str, Nodes]) -> None:
 def check_jobs(site: Site, partitions: Mapping[str, Nodes], jobs: Iterable[Any]) -> None:
     """Raise PreftuneError where a step asks for what no node of its partition has, which would wait for ever."""
     for job in jobs:
+        name = f"the group {job.name}" if job.is_group() else job.rule.name
+        change = "`set-resources` of its steps" if job.is_group() else f"`set-resources: {job.rule.name}`"
         asked = job.resources
         gpus = asked.get("gpu") or 0
         partition = asked.get("slurm_partition") or (site.partitions.gpu if gpus else site.partitions.cpu)
         if partition not in partitions:
             raise PreftuneError(
-                f"{job.rule.name} asks for the partition {partition}, which this cluster does not have: choose one of "
+                f"{name} asks for the partition {partition}, which this cluster does not have: choose one of "
                 f"{', '.join(sorted(partitions))} (set-resources in slurm/config.yaml)."
             )
         nodes = partitions[partition]
@@ -86,9 +88,10 @@ def check_jobs(site: Site, partitions: Mapping[str, Nodes], jobs: Iterable[Any])
         ):
             if wanted > most:
                 raise PreftuneError(
-                    f"{job.rule.name} asks for {wanted} {what}, the partition {partition} gives at most {most}: lower it with "
-                    f"`set-resources: {job.rule.name}` in slurm/config.yaml, or choose another partition in {_site_name()}. "
-                    "Trainings continue from their checkpoint in as many jobs as it takes."
+                    f"{name} asks for {wanted} {what}, the partition {partition} gives at most {most}: lower it with {change} "
+                    f"in slurm/config.yaml, or choose another partition in {_site_name()}. Trainings continue from their "
+                    "checkpoint in as many jobs as it takes; memory that was doubled is forgotten with "
+                    f"{scratch_folder()}/out-of-memory/."
                 )  # fmt: skip
 
 
@@ -123,5 +126,5 @@ def _minutes(limit: str) -> int:
 
 def _gpus(gres: str, model: str | None) -> int:
     """GPUs of one node: `gpu:4`, `gpu:a100:4(S:0-1)`."""
-    found = re.findall(r"gpu(?::([\w.]+?))?:(\d+)", gres)
+    found = re.findall(r"gpu(?::([^:,()]+))?:(\d+)", gres)
     return max((int(count) for name, count in found if model is None or name == model), default=0)

@@ -1,6 +1,7 @@
 """What a cluster is called by: partitions, account, GPU model, modules, scratch folder; one small file of the site."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -24,9 +25,9 @@ class Site(BaseModel):
     model_config = ConfigDict(extra="forbid")
     partitions: Partitions
     account: str | None = None
-    gpu_model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.]+$")
+    gpu_model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     modules: list[str] = []
-    scratch: Path | None = None
+    scratch: str | None = None
 
 
 def site_file() -> Path:
@@ -35,16 +36,21 @@ def site_file() -> Path:
 
 
 def read_site() -> Site:
-    """Read the site's file.
+    """Read the site's file; once as long as it is the same.
 
     Raises:
         PreftuneError: it is missing, is no YAML, or has a key that is not known.
     """
     path = site_file()
+    if not path.is_file():
+        raise PreftuneError(f"{path} does not exist: write it (docs/cluster.md, step 2).")
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parse(path: Path, changed: int) -> Site:
     try:
         return Site.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
-        raise PreftuneError(f"{path} does not exist: write it (docs/cluster.md, step 2).") from error
     except yaml.YAMLError as error:
         raise PreftuneError(f"{path} is no valid YAML ({error}): correct it.") from error
     except ValidationError as error:
@@ -55,6 +61,12 @@ def read_site() -> Site:
         ) from error
 
 
-def scratch_folder(site: Site) -> Path | None:
-    """The site's scratch folder with environment variables and `~` filled in."""
-    return None if site.scratch is None else Path(os.path.expandvars(site.scratch)).expanduser()
+def scratch_folder() -> Path:
+    """Where checkpoints, leases and other state of runs in progress lie, for every process of this checkout.
+
+    `PREFTUNE_SCRATCH`, else the site's `scratch` with environment variables and `~` filled in, else scratch/ in the checkout.
+    """
+    told = os.environ.get("PREFTUNE_SCRATCH")
+    if told is None and site_file().is_file():
+        told = read_site().scratch
+    return Path(os.path.expandvars(told)).expanduser() if told else ROOT / "scratch"

@@ -1,5 +1,6 @@
 """Questions to SLURM, by its own commands; none of them needs accounting, and accounting is asked where it answers."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -54,7 +55,7 @@ def ask(*words: str) -> str:
 
 
 def list_jobs(*words: str) -> list[QueuedJob]:
-    """Jobs of this user in any state that `squeue` still knows, chosen by `words` (options of squeue).
+    """Jobs in any state that `squeue` still knows, chosen by `words` (options of squeue; `--me`: this user's).
 
     Raises:
         SilentError: the controller does not answer.
@@ -72,7 +73,8 @@ def list_jobs(*words: str) -> list[QueuedJob]:
 def final_state(job: str) -> str | None:
     """The state in which a job ended, by accounting or by what the controller remembers; None where neither knows it.
 
-    Memory that ran out shows in the state of a job's step while the job itself is FAILED: it is what counts.
+    Memory that ran out shows in the state of a job's step while the job itself is FAILED: it is what counts. Accounting may
+    be some seconds late, so that a state which is not final says nothing.
     """
     for words in (
         ("sacct", "--noheader", "--parsable2", "--format=State", "--jobs", job),
@@ -85,13 +87,13 @@ def final_state(job: str) -> str | None:
             continue
         if "OUT_OF_MEMORY" in states:
             return "OUT_OF_MEMORY"
-        if states:
+        if states and states[0] not in ACTIVE:
             return states[0]
     return None
 
 
 def is_alive(job: str) -> bool:
-    """Whether a job of this user may still run.
+    """Whether a job may still run.
 
     Raises:
         PreftuneError: SLURM does not answer for a minute, so that nobody knows.
@@ -115,11 +117,13 @@ def cancel(jobs: Iterable[str], patience: float = 180.0) -> None:
 
     Raises:
         PreftuneError: some still run after `patience` seconds.
+        SilentError: the controller does not answer.
     """
     wanted = sorted(set(jobs))
-    ask("scancel", *wanted)
+    with contextlib.suppress(SilentError):  # one that has ended since is no fault
+        ask("scancel", *wanted)
     end = time.monotonic() + patience
-    while left := [job for job in wanted if is_alive(job)]:
+    while left := [job.id for job in list_jobs("--me") if job.id in wanted and job.state in ACTIVE]:
         if time.monotonic() > end:
             raise PreftuneError(
                 f"SLURM jobs {' '.join(left)} still run after scancel: cancel them by hand, then start again."

@@ -9,19 +9,19 @@ from typing import Any
 from preftune.cluster import slurm
 from preftune.cluster.executor import VERSION, adopt
 from preftune.cluster.preflight import check_jobs, check_site, read_partitions
-from preftune.cluster.site import read_site, scratch_folder
+from preftune.cluster.signals import hand_down_signals
+from preftune.cluster.site import read_site
 from preftune.errors import PreftuneError
-from preftune.files import hold_lock
 from preftune.provenance.digest import ROOT
+from preftune.workflow.locks import hold_results
 
 _HELD = ExitStack()
-"""The run's lock, until this process ends."""
+"""The run's locks, until this process ends."""
 _LOCAL_RETRIES = 1
 """Of steps that run where Snakemake does: nobody preempts them, and a network that is away stays away for a while."""
-_BUSY = "Another run ({owner}) is working in this checkout: wait for it, or stop it and call this again."
 
 
-def start_run(workflow: Any) -> None:
+def start_run(workflow: Any, results: str) -> None:
     """Called once by Snakemake's main process, before it submits its first job.
 
     Raises:
@@ -33,42 +33,53 @@ def start_run(workflow: Any) -> None:
             f"snakemake-executor-plugin-slurm {found} is installed, {VERSION} is what was tested: pip install "
             f"snakemake-executor-plugin-slurm=={VERSION}"
         )
-    enter_site()
     site = read_site()
-    _HELD.enter_context(hold_lock(ROOT / "scratch" / "results.lock", f"process {os.getpid()}", _BUSY))
+    _HELD.enter_context(hold_results(results))
     partitions = read_partitions()
     check_site(site, partitions)
-    check_jobs(site, partitions, (job for job in workflow.dag.needrun_jobs() if not job.is_local))
+    jobs = list(workflow.dag.needrun_jobs())
+    groups = {workflow.dag.get_job_group(job) for job in jobs} - {None}
+    check_jobs(site, partitions, [*(job for job in jobs if not job.is_local), *groups])
     cancel_leftovers()
-    for job in workflow.dag.needrun_jobs():
-        if job.is_local and not job.is_group():
+    for job in jobs:
+        if job.is_local:
             job.rule.restart_times = min(job.rule.restart_times, _LOCAL_RETRIES)
     adopt(site)
 
 
 def cancel_leftovers() -> None:
-    """Cancel what a former run of this checkout submitted and left: their trainings keep their checkpoints."""
-    left = [
-        job.id
-        for job in slurm.list_jobs()
-        if job.state in slurm.ACTIVE
+    """Cancel what a former run of this checkout submitted and left: their trainings keep their checkpoints.
+
+    Raises:
+        PreftuneError: SLURM does not answer, or does not end them.
+    """
+    try:
+        left = [job.id for job in slurm.list_jobs("--me") if _is_leftover(job)]
+        if left:
+            print(
+                f"preftune: {len(left)} jobs of a former run are still there, cancelling them: {' '.join(left)}",
+                file=sys.stderr,
+                flush=True,
+            )
+            slurm.cancel(left)
+    except slurm.SilentError as error:
+        raise PreftuneError(f"SLURM does not answer ({error}): try again later.") from error
+
+
+def _is_leftover(job: slurm.QueuedJob) -> bool:
+    return (
+        job.state in slurm.ACTIVE
         and os.path.realpath(job.folder) == os.path.realpath(ROOT)
         and job.comment.startswith(("rule_", "group_"))
         and job.id != slurm.own_job()
-    ]
-    if left:
-        print(
-            f"preftune: {len(left)} jobs of a former run are still there, cancelling them: {' '.join(left)}",
-            file=sys.stderr,
-            flush=True,
-        )
-        slurm.cancel(left)
+    )
 
 
-def enter_site() -> str:
-    """Take over the site's scratch folder; returns the shell words that load its modules."""
-    site = read_site()
-    scratch = scratch_folder(site)
-    if scratch is not None:
-        os.environ["PREFTUNE_SCRATCH"] = str(scratch)
-    return f"module load {' '.join(site.modules)}; " if site.modules else ""
+def start_job() -> str:
+    """Called by Snakemake inside a job: signals reach the step; returns the shell words that load the site's modules."""
+    if (
+        "SLURM_STEP_ID" in os.environ
+    ):  # not in the job's own script, whose srun would take them for the job's end
+        hand_down_signals()
+    modules = read_site().modules
+    return f"module load {' '.join(modules)}; " if modules else ""

@@ -4,7 +4,6 @@ A step that was told to stop, and keeps its state, is called again (exit code `A
 """
 
 import itertools
-import os
 import re
 import subprocess
 import sys
@@ -12,16 +11,13 @@ from typing import Any
 
 from preftune.commands.config import plan_of, read_values
 from preftune.errors import PreftuneError
-from preftune.files import hold_lock
 from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
 from preftune.training.interruption import AGAIN
+from preftune.workflow.locks import hold_results
 from preftune.workflow.outputs import find_edited, find_stale
 from preftune.workflow.plan import Plan
 
-_LOCK = ROOT / "scratch" / "results.lock"
-_BUSY = "Another `make results` is running in this checkout (process {owner}): wait for it, or stop it and call this again."
-_SHARED = "Another checkout ({owner}) is writing to this results folder: wait for it, or give each checkout its own `results:`."
 _QUIET = ["--quiet", "host", "progress", "reason", "rules"]
 _CALLS = 10  # how often a step that says "again" is called again
 _FAILED = re.compile(r"returned non-zero exit status (\d+)")
@@ -36,9 +32,7 @@ def run(arguments: list[str]) -> int:
     """Run Snakemake with `arguments`; returns its exit code."""
     words = _config_words(arguments)
     plan = plan_of(words[-1] if words else "config.yaml", _config_values(arguments))
-    # A results folder may be shared by several checkouts, by a link or on a network disk.
-    shared = ROOT / plan.config.results / ".lock"
-    with hold_lock(_LOCK, str(os.getpid()), _BUSY), hold_lock(shared, f"of {ROOT.name}", _SHARED):
+    with hold_results(plan.config.results):
         locks = ROOT / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
             # We hold our own lock, so the run that left these is gone.

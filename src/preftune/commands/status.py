@@ -91,7 +91,7 @@ def _describe_stopped(state: State) -> list[str]:
     for stage, lease in state.stopped[:SHOWN]:
         job, pid = lease.facts["slurm_job"], lease.facts["pid"]
         holder = f"SLURM job {job}" if job else f"process {pid}"
-        again = f"goes on from {lease.checkpoint}" if lease.checkpoint else "starts from nothing"
+        again = f"goes on from {lease.checkpoint.name}" if lease.checkpoint else "starts from nothing"
         entries.append(f"{stage.label}: {holder} is gone without a word; its next attempt {again}")
     return entries + _count_rest([stage for stage, _ in state.stopped])
 

@@ -10,7 +10,6 @@ from typing import TextIO
 
 import torch
 
-from preftune.cluster.slurm import own_job
 from preftune.errors import PreftuneError
 from preftune.progress import say
 
@@ -21,14 +20,14 @@ _leased: list[TextIO] = []
 def claim_device(name: str) -> None:
     """Settle which GPU this process computes on, before anything uses one.
 
-    Under SLURM the job has its own. On a machine with several, jobs run side by side: each process leases one through a
-    lock that ends with it, however it ends.
+    A process that sees several, on a workstation or in an interactive allocation, or as one of torchrun's, leases one of them
+    through a lock that ends with it, however it ends.
 
     Raises:
         PreftuneError: `cuda` is asked for and no GPU is visible.
     """
     devices = _visible_devices()
-    if name != "cpu" and own_job() is None and len(devices) > 1:
+    if name != "cpu" and len(devices) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = _lease(devices)
     resolve_device(name)
 

@@ -1,12 +1,11 @@
 """What an audit remembers: SHA-256 of files by device, inode, size and times, and tables that it has computed again."""
 
 import json
-import os
 from pathlib import Path
 
+from preftune.cluster.site import scratch_folder
 from preftune.errors import PreftuneError
 from preftune.files import list_tree, sha256_file, sha256_lines, write_json
-from preftune.provenance.digest import ROOT
 
 PASSED = "passed"
 
@@ -18,7 +17,7 @@ class Hashes:
     """
 
     def __init__(self, deep: bool = False, memory: Path | None = None) -> None:
-        self._path = memory or Path(os.environ.get("PREFTUNE_SCRATCH", ROOT / "scratch")) / "hashes.json"
+        self._path = memory or scratch_folder() / "hashes.json"
         self._known: dict[str, str] = {} if deep else self._load()
         self._read = 0
 

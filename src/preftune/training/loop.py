@@ -178,6 +178,7 @@ class Training:
             except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not is_out_of_memory(error):
                     raise
+                lack = error
             self.optimizer.zero_grad(set_to_none=True)
             if self.place.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -186,7 +187,7 @@ class Training:
                 raise PreftuneError(
                     f"example {longest.name} alone ({longest.tokens} tokens) does not fit into the memory of "
                     f"{self.place.device}: set gradient_checkpointing: true, lower max_tokens, or take a larger device."
-                )
+                ) from lack
             self.budget //= 2
             self.warn(f"step {step}: not enough memory, passes of at most {self.budget} tokens from here on")
 

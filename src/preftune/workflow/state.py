@@ -11,7 +11,6 @@ from typing import Any
 
 from preftune.attempts import Attempts
 from preftune.cluster import slurm
-from preftune.cluster.start import enter_site
 from preftune.errors import PreftuneError
 from preftune.leases import RUNNING, Lease, list_leases
 from preftune.provenance.digest import ROOT
@@ -82,7 +81,7 @@ class State:
 def find_state(plan: Plan) -> State:
     """Look at every stage of the part of the plan that was asked for."""
     state, stages = State(plan), list_stages(plan)
-    leases = {lease.facts["output"]: lease for lease in _read_leases() if lease.facts["state"] == RUNNING}
+    leases = {lease.facts["output"]: lease for lease in list_leases() if lease.facts["state"] == RUNNING}
     jobs = _ask_slurm(state, leases.values())
     alive = {output for output, lease in leases.items() if _is_alive(lease, jobs)}
     queued = _find_queued(state, jobs or [], stages, leases.values())
@@ -159,18 +158,10 @@ def _read_attempts(stage: Stage) -> list[dict[str, Any]]:
     return []
 
 
-def _read_leases() -> list[Lease]:
-    """Leases of steps that run here, and of those on the cluster, which may have a scratch folder of its own."""
-    here = list_leases()
-    with suppress(PreftuneError):  # no cluster was set up
-        enter_site()
-    return list({lease.path: lease for lease in [*here, *list_leases()]}.values())
-
-
 def _ask_slurm(state: State, leases: Iterable[Lease]) -> list[slurm.QueuedJob] | None:
     """Jobs of this user; None where nobody knows, which is worth a word if there is a cluster."""
     try:
-        return slurm.list_jobs()
+        return slurm.list_jobs("--me")
     except slurm.SilentError as error:
         if shutil.which("squeue") or any(lease.facts["slurm_job"] for lease in leases):
             state.silence = str(error)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from preftune.cluster.outcomes import mark_memory, memory_factor
 from preftune.cluster.preflight import _gpus, _minutes
@@ -31,6 +32,7 @@ def test_time_limits(limit: str, minutes: int) -> None:
         ("gpu:a100:4(S:0-1)", "a100", 4),
         ("gpu:a100:4", "h100", 0),
         (",gpu:v100:2,gpu:a100:8(S:0,2),(null)", "v100", 2),
+        ("gpu:nvidia_a100-sxm4-80gb:4(S:0-1)", None, 4),
         ("(null)", None, 0),
     ],
 )
@@ -45,7 +47,8 @@ def test_the_site_s_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PreftuneError, match="does not exist: write it"):
         read_site()
     path.write_text("partitions: {cpu: c, gpu: g}\nscratch: /scratch/$USER\n")
-    assert scratch_folder(read_site()) == Path("/scratch/me")
+    monkeypatch.delenv("PREFTUNE_SCRATCH", raising=False)
+    assert scratch_folder() == Path("/scratch/me")
     path.write_text("partitions: {cpu: c}\n")
     with pytest.raises(PreftuneError, match=r"site.yaml: partitions.gpu: Field required"):
         read_site()
@@ -56,12 +59,10 @@ def test_the_site_s_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_memory_doubles_each_time_that_it_ran_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFTUNE_SCRATCH", str(tmp_path))
-    job = {"run": "sft", "seed": "0"}
-    assert memory_factor("train_sft", job) == 1
-    mark_memory("train_sft", job)
-    mark_memory("train_sft", job)
-    assert memory_factor("train_sft", job) == 4
-    assert memory_factor("train_sft", job | {"seed": "1"}) == memory_factor("train_alignment", job) == 1
+    assert memory_factor("abc") == 1
+    mark_memory("abc")
+    mark_memory("abc")
+    assert memory_factor("abc") == 4 and memory_factor("abd") == 1
 
 
 def test_what_the_host_s_memory_running_out_looks_like() -> None:
@@ -76,7 +77,7 @@ def test_what_the_host_s_memory_running_out_looks_like() -> None:
     except PreftuneError as error:
         assert describe_failure(error, Path("x")).memory  # type: ignore[union-attr]
     assert lacked_memory(MemoryError())
-    assert not lacked_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert not lacked_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
 
 
 @pytest.mark.parametrize("code", [None, 0, 2, "usage"])

@@ -82,8 +82,9 @@ def test_a_job_that_slurm_may_still_run_holds_its_lease(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     Lease.take(tmp_path / "model", "train_sft")
-    # The same allocation calls a step again: its former process is gone.
-    assert Lease.take(tmp_path / "model", "train_sft").former is not None
+    # Within one allocation, that of an interactive session say, the process itself counts.
+    with pytest.raises(PreftuneError, match="is being written by SLURM job 17"):
+        Lease.take(tmp_path / "model", "train_sft")
     monkeypatch.setenv("SLURM_JOB_ID", "18")
     monkeypatch.setattr(slurm, "is_alive", lambda job: job == "17")
     with pytest.raises(PreftuneError, match="is being written by SLURM job 17"):
@@ -104,7 +105,7 @@ def test_a_failure_leaves_a_message_in_a_job_and_nothing_elsewhere(
     lease.fail("It is full.", memory=True)
     (left,) = list_leases()
     assert (left.facts["state"], left.facts["error"], left.facts["memory"]) == (FAILED, "It is full.", True)
-    assert left.checkpoint == "step-00000020"
+    assert left.checkpoint == tmp_path / "training/step-00000020"
     # It is over: the next attempt takes the lease, and what it said stays said.
     assert Lease.take(tmp_path / "model", "train_sft").former is None
 

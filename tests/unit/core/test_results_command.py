@@ -8,12 +8,14 @@ import pytest
 from preftune.commands import results
 from preftune.errors import PreftuneError
 from preftune.files import hold_lock
+from preftune.workflow import locks
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     made: list[list[str]] = []
-    monkeypatch.setattr(results, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(locks, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(locks, "ROOT", tmp_path)
     monkeypatch.setattr(results, "ROOT", tmp_path)
     plan = SimpleNamespace(config=SimpleNamespace(results="results"))
     monkeypatch.setattr(results, "plan_of", lambda configfile, values: plan)

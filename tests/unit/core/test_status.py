@@ -164,7 +164,9 @@ def test_the_leases_of_a_site_with_its_own_scratch_folder_are_read(
     site = tmp_path / "site.yaml"
     site.write_text(f"partitions: {{cpu: a, gpu: b}}\nscratch: {tmp_path}/site\n")
     monkeypatch.setenv("PREFTUNE_SITE", str(site))
-    assert len(find_state(plan).running) == 2
+    monkeypatch.delenv("PREFTUNE_SCRATCH")
+    ((stage, _),) = find_state(plan).running
+    assert "sft/seed-0" in stage.output
 
 
 def test_a_failure_shows_the_last_lines_of_its_own_log(
