@@ -104,11 +104,18 @@ def test_a_cancelled_job(training: Workflow) -> None:
 
 
 def test_the_time_limit(training: Workflow) -> None:
-    """A minute's limit and a signal before it: the step writes a checkpoint, ends, and goes on in another job."""
-    process, _ = start(training, "--default-resources", "mem_mb=1000", "runtime=1", "slurm_extra='--signal=USR1@20'",
-                       "--set-resources", "train_sft:runtime=1")  # fmt: skip
+    """A minute's limit and a signal before it: the step writes a checkpoint, ends, and goes on in another job.
+
+    SLURM may send the signal up to a minute early, so the training is held for a while to be there when it comes.
+    """
+    process, job = start(training, "--default-resources", "mem_mb=1000", "runtime=1", "slurm_extra='--signal=USR1@20'",
+                         "--set-resources", "train_sft:runtime=1")  # fmt: skip
+    step = step_processes(job)[-1]
+    kill(step, signal.SIGSTOP)
+    time.sleep(40)
+    kill(step, signal.SIGCONT)
     told = end(training, process)
-    assert "SIGUSR1" in told and "submitted again, from step-" in told
+    assert "(SFT was told to stop (SIGUSR1)" in told and "submitted again, from step-" in told
 
 
 @pytest.mark.parametrize("grace", [20, 0])
@@ -217,14 +224,14 @@ def kill(pid: int, number: int) -> bool:
     return True
 
 
-GREEDY = """import os, pathlib, subprocess, time
-_note = pathlib.Path("scratch/megabytes")
-if not _note.exists():
-    _asked = subprocess.run(["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%m"], capture_output=True, text=True)
-    _size = _asked.stdout.strip()
-    _note.write_text(str(int(_size[:-1]) * (1024 if _size[-1] == "G" else 1) * 3 // 2))
-WASTE = b"1" * (int(_note.read_text()) << 20)
-time.sleep(10)
+GREEDY = """
+    import os, pathlib, subprocess, time
+    note = pathlib.Path("scratch/megabytes")
+    if not note.exists():
+        size = subprocess.check_output(["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%m"], text=True).strip()
+        note.write_text(str(int(size[:-1]) * (1024 if size[-1] == "G" else 1) * 3 // 2))
+    waste = b"1" * (int(note.read_text()) << 20)
+    time.sleep(10)
 """
 """Takes half as much again as its first job asked for, long enough to be seen."""
 
@@ -234,7 +241,7 @@ def test_memory_grows_after_it_ran_out(long: Workflow, undisturbed: dict[str, st
     forget(long)
     script = long.folder / "workflow/scripts/train_sft.py"
     text = script.read_text()
-    script.write_text(GREEDY + text)
+    script.write_text(text.replace('"""Fine-tune and write the model."""', GREEDY))
     try:
         told = long.run("--", MODEL)
     finally:

@@ -1,8 +1,8 @@
 """How Snakemake's SLURM executor behaves here: methods that take the place of the plugin's (version 2.8.0).
 
 The plugin waits for ever for a job that was cancelled by hand ("CANCELLED by 0") or preempted, forgets every job when one
-round of status queries fails, leaves jobs behind that are being submitted at Ctrl-C, and asks for accounts on clusters without
-accounting. Its submission and its logs stay.
+round of status queries fails, leaves jobs behind that are being submitted at Ctrl-C, never uses a node again that was lost
+once, and asks for accounts on clusters without accounting. Its submission and its logs stay.
 """
 
 import asyncio
@@ -101,8 +101,6 @@ async def check_active_jobs(executor: Any, active: list[Any]) -> AsyncIterator[A
         elif state == "COMPLETED":
             executor.report_job_success(info)
         else:
-            if job is not None and state == "NODE_FAIL":
-                executor._failed_nodes.add(job.node)
             executor.report_job_error(info, msg=state, aux_logs=[str(info.aux["slurm_logfile"])])
 
 

@@ -29,7 +29,6 @@ class QueuedJob:
     state: str
     folder: str
     comment: str
-    node: str
     reason: str
     """Why it waits, in SLURM's word."""
 
@@ -60,14 +59,9 @@ def list_jobs(*words: str) -> list[QueuedJob]:
     Raises:
         SilentError: the controller does not answer.
     """
-    lines = ask(
-        "squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%N|%r|%Z|%k", *words
-    ).splitlines()
-    found = [line.split("|", 5) for line in lines if line.count("|") >= 5]
-    return [
-        QueuedJob(job, state, folder, comment, node, reason)
-        for job, state, node, reason, folder, comment in found
-    ]
+    lines = ask("squeue", "--noheader", "--states=all", "--format=%A|%T|%r|%Z|%k", *words).splitlines()
+    found = [line.split("|", 4) for line in lines if line.count("|") >= 4]
+    return [QueuedJob(job, state, folder, comment, reason) for job, state, reason, folder, comment in found]
 
 
 def final_state(job: str) -> str | None:

@@ -45,9 +45,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def pretend_queue(folder: Path, *jobs: str, fails: str = "") -> None:
     """A squeue that prints these jobs: `id|state|reason|comment`."""
     rows = [job.split("|") for job in jobs]
-    lines = [
-        f"echo '{number}|{state}|node1|{reason}|{ROOT}|{comment}'" for number, state, reason, comment in rows
-    ]
+    lines = [f"echo '{number}|{state}|{reason}|{ROOT}|{comment}'" for number, state, reason, comment in rows]
     script = "\n".join(["#!/bin/sh", *lines, *([f"echo '{fails}' >&2; exit 1"] if fails else [])])
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "bin/squeue").write_text(script + "\n")

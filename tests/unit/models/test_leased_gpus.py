@@ -32,9 +32,7 @@ def start_claim(folder: Path):  # type: ignore[no-untyped-def]
     return process, pipe
 
 
-def test_each_process_has_its_own_and_a_killed_one_gives_it_back(
-    tmp_path: Path
-) -> None:
+def test_each_process_has_its_own_and_a_killed_one_gives_it_back(tmp_path: Path) -> None:
     claims = [start_claim(tmp_path) for _ in range(2)]
     assert all(pipe.poll(60) for _, pipe in claims)
     given = {pipe.recv(): process for process, pipe in claims}
