@@ -1,6 +1,7 @@
 """A running cluster, and a copy of the checkout whose workflow runs on it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -120,6 +121,11 @@ class Workflow:
         merge(raw, values)
         (self.folder / "own.yaml").write_text(yaml.safe_dump(raw))
         self.config = "own.yaml"
+
+
+def submissions(told: str) -> list[str]:
+    """SLURM's ids of the jobs that a run submitted."""
+    return re.findall(r"has been submitted with SLURM jobid (\d+)", told)
 
 
 def merge(raw: dict[str, object], values: dict[str, object]) -> None:

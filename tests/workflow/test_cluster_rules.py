@@ -1,6 +1,8 @@
 """What a cluster needs of the rules and of its profile."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -47,3 +49,18 @@ def test_every_group_has_a_size() -> None:
     }
     sizes = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())["group-components"]
     assert used == {size.split("=")[0] for size in sizes}
+
+
+def test_the_demo_submits_few_jobs() -> None:
+    """Snakemake's dry run lists what it would submit: single jobs and groups; steps that fetch run where it runs."""
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--configfile", "config.yaml", "--dry-run", "--forceall",
+               "--software-deployment-method", "env-modules"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told[-2000:]
+    single = [
+        line for line in re.findall(r"^Job \d+: (.+)", told, re.M) if not line.startswith("fetch and verify")
+    ]
+    groups = re.findall(r"Group job (\w+)", told)
+    assert {"prepared", "tables", "captioning", "heads"} <= set(groups)
+    assert len(single) + len(groups) <= 40

@@ -24,18 +24,18 @@ VERSION = "2.8.0"
 _VANISHED = 60.0  # seconds after which a job that squeue does not list has ended
 _AWAY = 20.0  # seconds before a job is submitted again that SLURM could not take now
 _BUSY = (
-    "Unable to contact slurm controller", "Socket timed out", "Connection refused", "Resource temporarily", "MaxSubmit",
-    "submit limit", "Slurm temporarily unable",
+    "Unable to contact slurm controller", "Socket timed out", "Connection refused", "Resource temporarily", "Zero Bytes were",
+    "standby mode", "Slurm temporarily unable",
 )  # fmt: skip
-"""What sbatch says when the controller is away or the site's limit of queued jobs is reached: it passes."""
+"""What sbatch says when the controller is away: it passes. So does a limit of queued jobs, whose name has `Submit` in it."""
 _REFUSED = {
-    "Invalid account": "correct `account` in slurm/site.yaml",
-    "nvalid partition": "correct `partitions` in slurm/site.yaml",
-    "Requested node configuration is not available": "ask for less with set-resources in slurm/config.yaml, or choose another "
+    "invalid account": "correct `account` in slurm/site.yaml",
+    "invalid partition": "correct `partitions` in slurm/site.yaml",
+    "requested node configuration is not available": "ask for less with set-resources in slurm/config.yaml, or choose another "
     "partition in slurm/site.yaml",
-    "Requested time limit is invalid": "lower the step's runtime with set-resources in slurm/config.yaml",
-    "Invalid generic resource": "correct `gpu_model` in slurm/site.yaml",
-    "QOS": "choose a quality of service that you may use (slurm-qos in slurm/config.yaml)",
+    "requested time limit is invalid": "lower the step's runtime with set-resources in slurm/config.yaml",
+    "invalid generic resource": "correct `gpu_model` in slurm/site.yaml",
+    "qos": "choose a quality of service that allows it (slurm-qos in slurm/config.yaml)",
 }
 
 
@@ -59,7 +59,10 @@ def adopt(site: Site) -> None:
         return f" --gpus={site.gpu_model + ':' if site.gpu_model else ''}{count}" if count else ""
 
     def report_job_error(self: Any, info: Any, msg: str | None = None, **words: Any) -> None:
-        report(self, info, msg=explain(info, msg or "", history), **words)
+        sentence = explain(info, msg or "", history)
+        report(self, info, msg=sentence, **words)
+        if info.job.is_group():  # of which Snakemake prints no message
+            self.logger.error(sentence)
 
     def report_refusal(self: Any, info: Any, msg: str) -> None:
         if _passes(msg):
@@ -142,18 +145,23 @@ def explain(info: Any, msg: str, history: History) -> str:
 
 
 def _passes(msg: str) -> bool:
-    return any(mark in msg for mark in _BUSY)
+    """Whether SLURM refused a job for now only."""
+    limit = re.search(r"error: (\w+Limit)\b", msg)
+    return "Submit" in limit[1] if limit else any(mark in msg for mark in _BUSY)
 
 
 def _explain_refusal(job: Any, msg: str) -> str:
     """sbatch refused the job: for good, or for now, which costs no attempt."""
-    found = re.search(r"(?:sbatch: )?error: ([^\n']+)", msg)
-    words = found[1].strip() if found else msg.strip()
+    errors = [line.rstrip("'. ") for line in re.findall(r"error: ([^\n]+)", msg)] or [msg.strip()]
+    words = errors[0]
     if _passes(msg):
         job._attempt -= 1  # Snakemake counts one up
         return f"SLURM cannot take the job now ({words}); it is submitted again. "
     _give_up(job)
-    remedy = next((text for mark, text in _REFUSED.items() if mark in msg), "correct what SLURM names")
+    remedy = next(
+        (text for mark, text in _REFUSED.items() if mark in " ".join(errors).lower()),
+        "correct what SLURM names",
+    )
     return f"SLURM refused the job ({words}): {remedy}. "
 
 

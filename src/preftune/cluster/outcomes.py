@@ -54,7 +54,8 @@ def settle(job: str, state: str, log: Path) -> Outcome:
     words = [str(lease.facts["error"]) for lease in left if lease not in killed] or _last_words(text)
     says = " ".join([_SAYS.get(final, f"ended as {final}"), *(f"({word})" for word in words)])
     starved = [lease for lease in left if lease.facts.get("memory")]
-    starved += killed if final == "OUT_OF_MEMORY" else []
+    # A step may outlive a worker of its own that was killed, and then fail of that.
+    starved += (killed or left) if final == "OUT_OF_MEMORY" else []
     found = frozenset(lease.checkpoint for lease in left if lease.checkpoint)
     for lease in killed:
         Attempts(Path(lease.facts["output"])).add(
@@ -83,7 +84,7 @@ def _tells_memory(text: str) -> bool:
 
 def _last_words(text: str) -> list[str]:
     """What a step wrote that failed before it had a lease: its sentence, or the last line of a trace."""
-    found = re.findall(r"^(?:failed [^:]+: |error: |(?=\w*(?:Error|Exception): ))(.+)$", text, re.M)
+    found = re.findall(r"^(?:failed [^:]+: |error: |(?=[\w.]*(?:Error|Exception): ))(.+)$", text, re.M)
     return found[-1:]
 
 
