@@ -50,10 +50,6 @@ def hold_lock(path: Path, owner: str, busy: str) -> Iterator[None]:
         except BlockingIOError as error:
             stream.seek(0)
             raise PreftuneError(busy.format(owner=stream.read().strip() or "unknown")) from error
-        except OSError as error:
-            raise PreftuneError(
-                f"{path} cannot be locked ({error.strerror}): its file system keeps no locks, take a checkout on another one."
-            ) from error
         stream.truncate(0)
         stream.write(f"{owner}\n")
         stream.flush()

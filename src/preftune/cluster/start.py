@@ -34,7 +34,12 @@ def start_run(workflow: Any, results: str) -> None:
             f"snakemake-executor-plugin-slurm=={VERSION}"
         )
     site = read_site()
-    _HELD.enter_context(hold_results(results))
+    try:
+        _HELD.enter_context(hold_results(results))
+    except OSError as error:
+        raise PreftuneError(
+            f"{results} or scratch/ cannot be locked ({error}): their file system keeps no locks, take a checkout on another one."
+        ) from error
     partitions = read_partitions()
     check_site(site, partitions)
     jobs = list(workflow.dag.needrun_jobs())
