@@ -138,8 +138,8 @@ def test_a_step_that_fails_is_tried_three_times(encoding: Workflow) -> None:
         (SITE.replace("ml", "nobody"), (), "account is nobody, which you may not use: choose one of ml"),
         (SITE.replace("a100", "h100"), (), "asks for 1 GPUs h100 (gpu), the partition gpu gives at most 0"),
         (SITE + "qos: 1\n", (), "slurm/site.yaml: qos: Extra inputs are not permitted"),
-        (SITE, ("--set-resources", "compute_features:mem_mb=999999"), "gives at most 128000: lower it with `set-resources"),
-        (SITE, ("--set-resources", "compute_features:runtime=9999"), "gives at most 1440: lower it with `set-resources"),
+        (SITE, ("--set-resources", "compute_features:mem_mb=999999"), "gives at most 128000: choose another partition in slurm/site.yaml, or lower it"),
+        (SITE, ("--set-resources", "compute_features:runtime=9999"), "gives at most 1440: choose another partition in slurm/site.yaml, or lower it"),
     ],
 )  # fmt: skip
 def test_what_the_cluster_does_not_have_is_said_before_a_job_is_submitted(
@@ -152,6 +152,7 @@ def test_what_the_cluster_does_not_have_is_said_before_a_job_is_submitted(
 
 
 def test_a_job_without_the_gpu_that_it_needs_says_so(encoding: Workflow) -> None:
+    encoding.write_site(SITE + "gpu_option: gres\n")  # as some sites want it
     encoding.change_config(device="cuda", results="results/gpu")
     told = encoding.run("--retries", "0", "--", FEATURES, code=1)
     assert "device is cuda but no GPU is visible" in told and "torch is built for" in told

@@ -15,7 +15,7 @@ sys.path.insert(0, str(workflow.basedir) + "/src")
 
 from preftune.cluster.outcomes import memory_factor
 from preftune.cluster.slurm import own_job
-from preftune.cluster.start import start_job, start_run
+from preftune.cluster.start import check_conda, check_site_file, start_job, start_run
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import code_digest
 from preftune.workflow.console import (
@@ -41,6 +41,9 @@ try:
     TARGETS.selected()
     if own_job() and not workflow.is_main_process:
         shell.prefix(start_job())
+    if workflow.is_main_process:
+        check_site_file()
+        check_conda(workflow.deployment_settings.deployment_method)
 except PreftuneError as error:
     sys.exit(f"error: {error}")
 

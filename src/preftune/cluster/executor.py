@@ -35,7 +35,7 @@ _REFUSED = {
     "partition in slurm/site.yaml",
     "requested time limit is invalid": "lower the step's runtime with set-resources in slurm/config.yaml",
     "invalid generic resource": "correct `gpu_model` in slurm/site.yaml",
-    "qos": "choose a quality of service that allows it (slurm-qos in slurm/config.yaml)",
+    "qos": "choose a quality of service that allows it (`qos` in slurm/site.yaml)",
 }
 
 
@@ -47,8 +47,12 @@ def adopt(site: Site) -> None:
     report, report_safely = plugin.Executor.report_job_error, plugin.Executor._report_job_error_threadsafe
 
     def get_account_arg(self: Any, job: Any) -> Iterator[str]:
-        account = job.resources.get("slurm_account") or site.account
-        yield f" -A {shlex.quote(str(account))}" if account else ""
+        named = {
+            "account": job.resources.get("slurm_account") or site.account,
+            "qos": site.qos,
+            "constraint": site.constraint,
+        }
+        yield "".join(f" --{key}={shlex.quote(str(value))}" for key, value in named.items() if value)
 
     def get_partition_arg(self: Any, job: Any) -> str:
         wanted = site.partitions.gpu if job.resources.get("gpu") else site.partitions.cpu
@@ -56,7 +60,9 @@ def adopt(site: Site) -> None:
 
     def set_gres_string(job: Any) -> str:
         count = job.resources.get("gpu")
-        return f" --gpus={site.gpu_model + ':' if site.gpu_model else ''}{count}" if count else ""
+        words = ["gpu" if site.gpu_option == "gres" else None, site.gpu_model, count]
+        asked = ":".join(str(word) for word in words if word)
+        return f" --nodes=1 --{site.gpu_option}={asked}" if count else ""
 
     def report_job_error(self: Any, info: Any, msg: str | None = None, **words: Any) -> None:
         sentence = explain(info, msg or "", history)

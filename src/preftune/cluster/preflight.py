@@ -66,7 +66,7 @@ def check_jobs(site: Site, partitions: Mapping[str, Nodes], jobs: Iterable[Any])
     """Raise PreftuneError where a step asks for what no node of its partition has, which would wait for ever."""
     for job in jobs:
         name = f"the group {job.name}" if job.is_group() else job.rule.name
-        change = "`set-resources` of its steps" if job.is_group() else f"`set-resources: {job.rule.name}`"
+        change = f"set-resources of {'its steps' if job.is_group() else name} in slurm/config.yaml"
         asked = job.resources
         gpus = asked.get("gpu") or 0
         partition = asked.get("slurm_partition") or (site.partitions.gpu if gpus else site.partitions.cpu)
@@ -76,23 +76,20 @@ def check_jobs(site: Site, partitions: Mapping[str, Nodes], jobs: Iterable[Any])
                 f"{', '.join(sorted(partitions))} (set-resources in slurm/config.yaml)."
             )
         nodes = partitions[partition]
-        for what, wanted, most in (
-            ("MB of memory (mem_mb)", asked.get("mem_mb") or 0, nodes.memory),
-            ("minutes (runtime)", asked.get("runtime") or 0, nodes.minutes),
-            ("CPUs (threads)", job.threads, nodes.cpus),
-            (
-                f"GPUs{f' {site.gpu_model}' if site.gpu_model else ''} (gpu)",
-                gpus,
-                _gpus(nodes.gres, site.gpu_model),
-            ),
-        ):
+        for what, wanted, most, remedy in (
+            ("MB of memory (mem_mb)", asked.get("mem_mb") or 0, nodes.memory, f"{change}; memory that was doubled after it ran "
+             f"out is forgotten with {scratch_folder()}/out-of-memory/"),
+            ("minutes (runtime)", asked.get("runtime") or 0, nodes.minutes,
+             f"{change}; trainings continue from their checkpoint in as many jobs as it takes"),
+            ("CPUs (threads)", job.threads, nodes.cpus, "`threads` in the config"),
+            (f"GPUs{f' {site.gpu_model}' if site.gpu_model else ''} (gpu)", gpus, _gpus(nodes.gres, site.gpu_model),
+             f"`gpus` in the config, or correct gpu_model in {_site_name()}"),
+        ):  # fmt: skip
             if wanted > most:
                 raise PreftuneError(
-                    f"{name} asks for {wanted} {what}, the partition {partition} gives at most {most}: lower it with {change} "
-                    f"in slurm/config.yaml, or choose another partition in {_site_name()}. Trainings continue from their "
-                    "checkpoint in as many jobs as it takes; memory that was doubled is forgotten with "
-                    f"{scratch_folder()}/out-of-memory/."
-                )  # fmt: skip
+                    f"{name} asks for {wanted} {what}, the partition {partition} gives at most {most}: choose another partition "
+                    f"in {_site_name()}, or lower it: {remedy}."
+                )
 
 
 def _site_name() -> str:

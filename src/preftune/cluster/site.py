@@ -1,8 +1,9 @@
-"""What a cluster is called by: partitions, account, GPU model, modules, scratch folder; one small file of the site."""
+"""What a cluster calls things: partitions, account, GPUs, modules, scratch folder; one small file of the site."""
 
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +26,9 @@ class Site(BaseModel):
     model_config = ConfigDict(extra="forbid")
     partitions: Partitions
     account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpu_option: Literal["gpus", "gres"] = "gpus"
     gpu_model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     modules: list[str] = []
     scratch: str | None = None

@@ -1,7 +1,9 @@
 """The start of a run on a cluster: its own lock, the site, checks, and the jobs that a killed run has left behind."""
 
 import os
+import shutil
 import sys
+from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
@@ -10,7 +12,7 @@ from preftune.cluster import slurm
 from preftune.cluster.executor import VERSION, adopt
 from preftune.cluster.preflight import check_jobs, check_site, read_partitions
 from preftune.cluster.signals import hand_down_signals
-from preftune.cluster.site import read_site
+from preftune.cluster.site import read_site, site_file
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 from preftune.workflow.locks import hold_results
@@ -78,6 +80,22 @@ def _is_leftover(job: slurm.QueuedJob) -> bool:
         and job.comment.startswith(("rule_", "group_"))
         and job.id != slurm.own_job()
     )
+
+
+def check_site_file() -> None:
+    """Raise PreftuneError if there is a site's file that cannot be read: every run takes its scratch folder from there."""
+    if site_file().is_file():
+        read_site()
+
+
+def check_conda(methods: Collection[Any]) -> None:
+    """Raise PreftuneError if steps are to run in conda environments and no conda is here."""
+    if any(method.name == "CONDA" for method in methods) and shutil.which("conda") is None:
+        raise PreftuneError(
+            "conda (24.7.1 or later) is not on PATH, and each step is to run in an environment that it makes: load or install "
+            "it, or let all steps run in .venv with --software-deployment-method env-modules (make install ACCELERATOR=cuda "
+            "first). docs/environments.md"
+        )
 
 
 def start_job() -> str:

@@ -379,7 +379,7 @@ def test_the_site_names_what_the_cluster_has(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(("job", "said"), [
-    (Job(mem_mb=65000), r"train_sft asks for 65000 MB .* cpu gives at most 64000: .*`set-resources: train_sft`"),
+    (Job(mem_mb=65000), r"train_sft asks for 65000 MB .* cpu gives at most 64000: .*set-resources of train_sft"),
     (Job("tables", group=True, threads=20), r"the group tables asks for 20 CPUs .* at most 16: "),
     (Job(runtime=121), r"121 minutes .* at most 120"),
     (Job(gpu=5), r"5 GPUs a100 .* the partition gpu gives at most 4"),
