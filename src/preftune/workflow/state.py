@@ -1,7 +1,6 @@
 """What a run is doing now: by records, leases and failed attempts on the disk, and by SLURM. Nothing is locked or written."""
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,12 +158,13 @@ def _read_attempts(stage: Stage) -> list[dict[str, Any]]:
 
 
 def _ask_slurm(state: State, leases: Iterable[Lease]) -> list[slurm.QueuedJob] | None:
-    """Jobs of this user; None where nobody knows, which is worth a word if there is a cluster."""
+    """Jobs of this user; None where nobody knows, which is worth a word if this checkout has submitted any."""
     try:
         return slurm.list_jobs("--me")
     except slurm.SilentError as error:
-        if shutil.which("squeue") or any(lease.facts["slurm_job"] for lease in leases):
-            state.silence = str(error)
+        submitted = (ROOT / ".snakemake/slurm_logs").is_dir()
+        if submitted or any(lease.facts["slurm_job"] for lease in leases):
+            state.silence = str(error).partition("\n")[0]
         return None
 
 
