@@ -77,7 +77,7 @@ class Workflow:
         self.log = self.folder / "run.log"
         with self.log.open("w") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, text=True,
-                                    start_new_session=True, env=self.environment())  # fmt: skip
+                                    start_new_session=True, env=self.environment(), preexec_fn=hear_ctrl_c)  # fmt: skip
 
     def environment(self) -> dict[str, str]:
         """As in a shell on the login node, with a conda client on the PATH."""
@@ -121,6 +121,11 @@ class Workflow:
         merge(raw, values)
         (self.folder / "own.yaml").write_text(yaml.safe_dump(raw))
         self.config = "own.yaml"
+
+
+def hear_ctrl_c() -> None:
+    """A shell without job control, as make's is, lets its background processes ignore SIGINT, and they their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def submissions(told: str) -> list[str]:

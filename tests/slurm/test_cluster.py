@@ -59,13 +59,10 @@ def test_a_cancelled_job_goes_on_and_ctrl_c_leaves_none(
     part: str, workflow: Workflow, tmp_path: Path
 ) -> None:
     """By hand, as an administrator does, and by Ctrl-C: in the end the model has the bytes of a quiet run on this machine."""
-    workflow.change_config(
-        results="results/stopped",
-        dph={
-            "sft": {"training": {"steps": 900, "batch": 4, "learning_rate": 1e-3, "checkpoint_minutes": 0.02}}
-        },
-    )
-    model = "results/stopped/dph/models/sft/seed-0"
+    # The data of the first run serve: only the training is another one.
+    training = {"steps": 900, "batch": 4, "learning_rate": 1e-3, "checkpoint_minutes": 0.02}
+    workflow.change_config(dph={"sft": {"training": training}})
+    model = SFT
     process = workflow.start("--", model)
     job = workflow.wait_for_job("train_sft")
     wait_for_checkpoint(workflow)

@@ -139,7 +139,9 @@ def walk_imports(tree: ast.AST) -> Iterator[str]:
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
     variables = {
-        name: value for name, value in os.environ.items() if name not in ("ACCELERATOR", "MAKEFLAGS")
+        name: value
+        for name, value in os.environ.items()
+        if name != "ACCELERATOR" and not name.startswith("MAKE")
     }
     return subprocess.run(
         ["make", *words], cwd=ROOT, env=variables, capture_output=True, text=True, check=False

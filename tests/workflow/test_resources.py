@@ -158,7 +158,7 @@ def test_memory_grows_where_it_ran_out_and_time_never_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFTUNE_SCRATCH", str(tmp_path))
-    mark_memory("train_sft", {"run": "sft", "seed": "0"})
+    mark_memory(plan_of("paper").train("sft", 0).identity)
     needs = of_run("sft")
     (found,) = [one for one in dry_run("--", SFT)["train_sft"] if one["runtime"] == needs.runtime]
     assert found["mem_mb"] == 2 * needs.memory

@@ -55,7 +55,8 @@ def pretend_queue(folder: Path, *jobs: str, fails: str = "") -> None:
 def make_plan(folder: Path, steps: int = 3) -> Plan:
     dph = read_yaml(ROOT / MINIATURE)["dph"]
     dph["sft"]["training"]["steps"] = steps
-    return plan_of(MINIATURE, {"results": str(folder / "results"), "dph": dph})
+    places = {name: str(folder / name) for name in ("results", "resources")}
+    return plan_of(MINIATURE, {**places, "dph": dph})
 
 
 def stage_of(plan: Plan, end: str) -> Stage:
