@@ -134,7 +134,7 @@ def test_a_step_that_fails_is_tried_three_times(encoding: Workflow) -> None:
         (SITE.replace("gpu: gpu", "gpu: fast"), (), "partitions.gpu is fast, which this cluster does not have: choose one of cpu"),
         (SITE.replace("ml", "nobody"), (), "account is nobody, which you may not use: choose one of ml"),
         (SITE.replace("a100", "h100"), (), "asks for 1 GPUs h100 (gpu), the partition gpu gives at most 0"),
-        (SITE + "qos: 1\n", (), "slurm/site.yaml: qos: Extra inputs are not permitted"),
+        (SITE + "fast: 1\n", (), "slurm/site.yaml: fast: Extra inputs are not permitted"),
         (SITE, ("--set-resources", "compute_features:mem_mb=999999"), "gives at most 128000: choose another partition in slurm/site.yaml, or lower it"),
         (SITE, ("--set-resources", "compute_features:runtime=9999"), "gives at most 1440: choose another partition in slurm/site.yaml, or lower it"),
     ],
