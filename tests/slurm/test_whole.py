@@ -44,7 +44,7 @@ def test_small_steps_share_jobs(whole: str) -> None:
     assert "submitted again" not in whole
 
 
-def test_what_a_group_has_finished_stays_if_one_of_it_fails(part: str, workflow: Workflow) -> None:
+def test_what_a_group_has_finished_stays_if_one_of_it_fails(whole: str, workflow: Workflow) -> None:
     """Tables and figures are one job: a figure that breaks before it is a step costs no table."""
     workflow.config = MINIATURE
     figure, table = f"{RESULTS}/dph/figures/margins.png", f"{RESULTS}/dph/tables/race.csv"
