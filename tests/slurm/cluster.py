@@ -34,7 +34,8 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
-{memory}SwitchType=switch/none
+JobAcctGatherParams=OverMemoryKill
+SwitchType=switch/none
 ReturnToService=2
 RebootProgram=/bin/true
 SlurmctldPidFile={root}/slurmctld.pid
@@ -66,7 +67,7 @@ NodeName=cpu[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17001-17002] CPUs
 NodeName=gpu[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17003-17004] CPUs=16 CoresPerSocket=16 RealMemory=128000 Gres=gpu:a100:4
 PartitionName=cpu Nodes=cpu[1-2] Default=YES MaxTime=1-00:00:00 State=UP PriorityTier=10 PreemptMode=off
 PartitionName=gpu Nodes=gpu[1-2] MaxTime=1-00:00:00 State=UP PriorityTier=10 PreemptMode=off
-PartitionName=low Nodes=cpu[1-2] MaxTime=02:00:00 State=UP PriorityTier=1 PreemptMode=requeue GraceTime={grace}
+PartitionName=low Nodes=cpu[1-2] MaxTime=02:00:00 State=UP PriorityTier=1 PreemptMode=requeue GraceTime=20
 """
 _ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
@@ -122,8 +123,8 @@ def lacking() -> str | None:
 class Cluster:
     """The cluster whose files lie in `root`."""
 
-    def __init__(self, root: Path, accounting: bool = True, grace: int = 20) -> None:
-        self.root, self.accounting, self.grace = root, accounting, grace
+    def __init__(self, root: Path, accounting: bool = True) -> None:
+        self.root, self.accounting = root, accounting
 
     def up(self) -> None:
         """Start everything and wait until all nodes are idle (5 s)."""
@@ -206,16 +207,15 @@ class Cluster:
 
     def _configure(self) -> None:
         """The files must lie at the default place: a job's own srun gets no SLURM_CONF from Snakemake."""
-        words = {"host": socket.gethostname().split(".")[0], "root": self.root, "grace": self.grace}
+        words = {"host": socket.gethostname().split(".")[0], "root": self.root}
         accounting = _ACCOUNTING if self.accounting else _NO_ACCOUNTING
-        memory = "JobAcctGatherParams=OverMemoryKill\n"
         ETC.mkdir(parents=True, exist_ok=True)
         for number in range(4):  # slurmd wants device files; nobody opens them
             device = self.root / f"gpu{number}"
             if not device.exists():
                 run("mknod", str(device), "c", "1", "3")
         files = {
-            "slurm.conf": _SLURM.format(**words, accounting=accounting, memory=memory),
+            "slurm.conf": _SLURM.format(**words, accounting=accounting),
             "gres.conf": f"NodeName=gpu[1-2] Name=gpu Type=a100 File={self.root}/gpu[0-3]\n",
             "cgroup.conf": "CgroupAutomount=no\n",
             "slurmdbd.conf": _DATABASE.format(**words),

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,9 +167,3 @@ def _empty_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "cluster" in request.fixturenames:
         cancel_all()
-
-
-def stop(process: subprocess.Popen[str], number: int) -> float:
-    """Send a signal to Snakemake's process group as a terminal does; the moment."""
-    os.killpg(process.pid, number)
-    return time.monotonic()

@@ -144,9 +144,8 @@ def explain(info: Any, msg: str, history: History) -> str:
     if verdict.gives_up:
         _give_up(job)
     elif job.attempt > job.restart_times:
-        return (
-            f"{outcome.sentence}; no attempt is left (retries in slurm/config.yaml): start again to go on. "
-        )
+        left = "no attempt is left (retries in slurm/config.yaml): start again to go on"
+        return f"{outcome.sentence}; {left}. "
     return f"{outcome.sentence}; {verdict.sentence}. "
 
 
@@ -173,6 +172,5 @@ def _explain_refusal(job: Any, msg: str) -> str:
 
 def _give_up(job: Any) -> None:
     """Snakemake tries a job again while its attempts are below `retries`."""
-    job._attempt = (
-        job.restart_times + 1
-    )  # the setter would work out the job's resources anew before they are freed
+    # Not by the setter, which would have the job's resources worked out anew before they are freed.
+    job._attempt = job.restart_times + 1

@@ -20,8 +20,6 @@ _SAYS = {
     "DEADLINE": "was stopped at its deadline",
     "BOOT_FAIL": "got a node that did not start",
 }
-
-
 _KILLED = ("exceeded memory limit", "oom-kill", "oom_kill", "Out Of Memory")
 
 
@@ -52,7 +50,8 @@ def settle(job: str, state: str, log: Path) -> Outcome:
     final = "OUT_OF_MEMORY" if final == "OUT_OF_MEMORY" or _tells_memory(text) else state
     # A step that ended by itself says why; one that was killed cannot.
     words = [str(lease.facts["error"]) for lease in left if lease not in killed] or _last_words(text)
-    says = " ".join([_SAYS.get(final, f"ended as {final}"), *(f"({word})" for word in words)])
+    end = _SAYS.get(final, f"ended as {final}")
+    says = " ".join([end, *(f"({word})" for word in words)])
     starved = [lease for lease in left if lease.facts.get("memory")]
     # A step may outlive a worker of its own that was killed, and then fail of that.
     starved += (killed or left) if final == "OUT_OF_MEMORY" else []
@@ -61,7 +60,7 @@ def settle(job: str, state: str, log: Path) -> Outcome:
         Attempts(Path(lease.facts["output"])).add(
             start=lease.facts["started"],
             end=now(),
-            error=f"The job {_SAYS.get(final, f'ended as {final}')}.",
+            error=f"The job {end}.",
             slurm={"job_id": job, "restart_count": 0},
         )
     for lease in left:

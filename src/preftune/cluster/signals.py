@@ -31,9 +31,8 @@ def receive_signals() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    for stop in (
-        STOPS
-    ):  # it may come twice, from SLURM itself and handed down: the second one must not disturb the end
+    # It may come twice, from SLURM itself and handed down: the second one must not disturb the end.
+    for stop in STOPS:
         signal.signal(stop, signal.SIG_IGN)
     sys.exit(128 + number)
 

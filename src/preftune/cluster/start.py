@@ -61,7 +61,8 @@ def cancel_leftovers() -> None:
         PreftuneError: SLURM does not answer, or does not end them.
     """
     try:
-        left = [job.id for job in slurm.list_jobs("--me") if _is_leftover(job)]
+        jobs = [job for job in slurm.list_jobs("--me") if job.state in slurm.ACTIVE and is_ours(job)]
+        left = [job.id for job in jobs if job.id != slurm.own_job()]
         if left:
             print(
                 f"preftune: {len(left)} jobs of a former run are still there, cancelling them: {' '.join(left)}",
@@ -73,13 +74,10 @@ def cancel_leftovers() -> None:
         raise PreftuneError(f"SLURM does not answer ({error}): try again later.") from error
 
 
-def _is_leftover(job: slurm.QueuedJob) -> bool:
-    return (
-        job.state in slurm.ACTIVE
-        and os.path.realpath(job.folder) == os.path.realpath(ROOT)
-        and job.comment.startswith(("rule_", "group_"))
-        and job.id != slurm.own_job()
-    )
+def is_ours(job: slurm.QueuedJob) -> bool:
+    """Whether Snakemake submitted a job in this checkout."""
+    here = os.path.realpath(job.folder) == os.path.realpath(ROOT)
+    return here and job.comment.startswith(("rule_", "group_"))
 
 
 def check_site_file() -> None:
@@ -100,9 +98,8 @@ def check_conda(methods: Collection[Any]) -> None:
 
 def start_job() -> str:
     """Called by Snakemake inside a job: signals reach the step; returns the shell words that load the site's modules."""
-    if (
-        "SLURM_STEP_ID" in os.environ
-    ):  # not in the job's own script, whose srun would take them for the job's end
+    # Not in the job's own script, whose srun would take them for the job's end.
+    if "SLURM_STEP_ID" in os.environ:
         hand_down_signals()
     modules = read_site().modules
     return f"module load {' '.join(modules)}; " if modules else ""

@@ -10,7 +10,7 @@ from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
 from preftune.workflow.hours import Hours, count_hours
 from preftune.workflow.plan import Plan
-from preftune.workflow.resources import Forecast
+from preftune.workflow.resources import Forecast, format_hours
 from preftune.workflow.state import Stage, State, find_log, find_state, seconds_since
 from preftune.workflow.trainings import Progress, read_progress
 
@@ -162,7 +162,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _round(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2f}"
+    return format_hours(hours, digits=2)
 
 
 def _clock(moment: str) -> str:

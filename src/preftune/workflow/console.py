@@ -7,8 +7,7 @@ from pathlib import Path
 
 from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
-from preftune.workflow.jobs import Job
-from preftune.workflow.outputs import find_stale, list_selected, read_quietly, record_of
+from preftune.workflow.outputs import find_stale, is_current, list_selected
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import Forecast
 from preftune.workflow.targets import FIGURES, TABLES, Targets
@@ -37,14 +36,9 @@ def announce_plan(plan: Plan, targets: Targets) -> None:
 
 def announce_forecast(plan: Plan, forecast: Forecast) -> None:
     """Hours of computing of what was asked for and is not there yet."""
-    jobs = [job for output, job in dict(list_selected(plan)).items() if not _is_there(output, job)]
+    jobs = [job for output, job in dict(list_selected(plan)).items() if not is_current(output, job)]
     if jobs:
         say(f"preftune: {len(jobs)} results are not there yet; predicted: {forecast.describe(jobs)}")
-
-
-def _is_there(output: str, job: Job) -> bool:
-    record = read_quietly(record_of(output))
-    return record is not None and record["identity"] == job.identity
 
 
 def summarise_results(plan: Plan, targets: Targets) -> None:

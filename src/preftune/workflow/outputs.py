@@ -170,9 +170,14 @@ def find_stale(plan: Plan) -> list[str]:
     stale = []
     for output, job in list_outputs(plan):
         record = record_of(output)
-        if (record.is_file() or (ROOT / output).exists()) and _identity(record) != job.identity:
+        if (record.is_file() or (ROOT / output).exists()) and not is_current(output, job):
             stale.append(output)
     return sorted(set(stale))
+
+
+def is_current(output: str, job: Job) -> bool:
+    """Whether an output's record says that it is what the plan asks for."""
+    return _identity(record_of(output)) == job.identity
 
 
 def restore_times(plan: Plan) -> None:

@@ -175,9 +175,10 @@ class Forecast:
                 hours[job.rule] = hours.get(job.rule, 0) + self.of(job).hours
         largest = sorted(hours.items(), key=lambda item: -item[1])[:3]
         unit = "GPU hours" if self.config.training_gpus else "hours of computing on the CPU"
-        stages = ", ".join(f"{rule} {_round(own)}" for rule, own in largest)
-        return f"about {_round(sum(hours.values()))} {unit}{f' ({stages})' if stages else ''}"
+        stages = ", ".join(f"{rule} {format_hours(own)}" for rule, own in largest)
+        return f"about {format_hours(sum(hours.values()))} {unit}{f' ({stages})' if stages else ''}"
 
 
-def _round(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
+def format_hours(hours: float, digits: int = 1) -> str:
+    """1,227, or with some digits below ten: 4.3."""
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.{digits}f}"

@@ -7,13 +7,11 @@ let them through. Lengths are means: no tokenizer is asked, so a prediction from
 from collections.abc import Iterable
 from functools import cached_property
 from statistics import mean
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from preftune.errors import PreftuneError
 from preftune.settings.captioning import Split
-
-if TYPE_CHECKING:
-    from preftune.workflow.plan import Plan
+from preftune.workflow.plan import Plan
 
 QUESTION_TOKENS = {
     "race": 400,
@@ -47,7 +45,7 @@ LOCAL_IMAGES = 200
 class Sizes:
     """What the jobs of one plan are counted by."""
 
-    def __init__(self, plan: "Plan") -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.config = plan.config
         self.language = self.parameters(plan.config.dph.model)

@@ -10,6 +10,7 @@ from typing import Any
 
 from preftune.attempts import Attempts
 from preftune.cluster import slurm
+from preftune.cluster.start import is_ours
 from preftune.errors import PreftuneError
 from preftune.leases import RUNNING, Lease, list_leases
 from preftune.provenance.digest import ROOT
@@ -186,8 +187,7 @@ def _find_queued(
         by_rule.setdefault(stage.job.rule, []).append(stage)
     queued = {}
     for job in jobs:
-        ours = job.folder == str(ROOT) and job.comment.startswith(("rule_", "group_"))
-        if not ours or job.state not in _WAITING or job.id in begun:
+        if not is_ours(job) or job.state not in _WAITING or job.id in begun:
             continue
         rule, _, values = job.comment.removeprefix("rule_").partition("_wildcards_")
         found = [stage for stage in by_rule.get(rule, []) if _words(values) <= _words(stage.output)]

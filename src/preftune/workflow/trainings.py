@@ -12,8 +12,6 @@ from preftune.workflow.jobs import Job
 
 _TAIL = 1 << 14
 """Bytes at the end of the metrics that hold the last row."""
-
-
 _SILENCE = 60.0
 """Seconds without a step, and ten steps' time, after which a training is said to be silent."""
 
