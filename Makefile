@@ -25,7 +25,6 @@ comma := ,
 # PAPER=dph, RUNS='dph-*' or TABLES=glue choose a part of the results.
 ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comma)) runs: "$(RUNS)") $(if $(TABLES),$(if $(PAPER)$(RUNS),$(comma)) tables: "$(TABLES)"))
 SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
-SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 
 # The tests of the whole workflow share its results and run in their order, those on a cluster after them, since their tables
 # must be equal; all others run beside.
@@ -36,7 +35,7 @@ mkdir -p scratch; python -m pytest $(1) tests/e2e tests/slurm > scratch/e2e.log 
 	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e, tests/slurm):"; cat scratch/e2e.log; exit $$(( parts || flow ))
 endef
 
-.PHONY: help install results test test-full test-slurm bench lint plan config report audit why why-rerun status waive publish clean lock lock-envs
+.PHONY: help install results test test-full test-slurm bench lint plan config report audit why why-rerun status waive publish push clean lock lock-envs pin
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -97,8 +96,8 @@ bench: $(VENV)/.installed-dev  ## time and memory against TRL and lm-eval (17 mi
 lint: $(VENV)/.installed-dev  ## formatting, style and types
 	@ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && mypy
 
-plan: $(VENV)/.installed  ## what would run, and why (dry run)
-	@$(SNAKEMAKE) --dry-run --quiet rules $(SELECT)
+plan: $(VENV)/.installed  ## what a config costs before it runs: jobs, hours, disk, downloads (CONFIG=...)
+	@python -m preftune plan --configfile $(CONFIG) $(SELECT)
 
 config: $(VENV)/.installed  ## a run's resolved settings and the file of each key (RUN=...)
 	@python -m preftune config --configfile $(CONFIG) --run $(RUN)
@@ -126,8 +125,14 @@ waive: $(VENV)/.installed  ## declare that a change of code cannot change a numb
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
 	@python -m preftune publish --configfile $(CONFIG)
 
+push: $(VENV)/.installed  ## upload one trained model to the hub, after an audit and your word (RUN=... REPO=owner/name, SEED=0, PUBLIC=1, YES=1)
+	@python -m preftune push --configfile $(CONFIG) --seed $(or $(SEED),0) $(if $(PUBLIC),--public) $(if $(YES),--yes) '$(RUN)' '$(REPO)'
+
 lock: $(VENV)/.installed-dev  ## write requirements*.txt, envs/*.yaml and envs/Containerfile from requirements.in and what is installed
 	@python -m preftune lock
+
+pin: $(VENV)/.installed  ## config/pins.json: revision, size and hash of every file that is fetched, as they are now (NAMES="glue-cola opt-125m")
+	@python -m preftune pin $(NAMES)
 
 lock-envs: $(VENV)/.installed  ## what envs/*.yaml take from conda-forge, solved by the conda client on PATH
 	@python -m preftune lock-envs

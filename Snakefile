@@ -15,21 +15,16 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/prepare.smk"
-include: "workflow/rules/sft.smk"
-include: "workflow/rules/preference.smk"
-include: "workflow/rules/captioning.smk"
-include: "workflow/rules/multitask.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/submission.smk"
-include: "workflow/rules/best_of.smk"
 include: "workflow/rules/tables.smk"
-include: "workflow/rules/preference_tables.smk"
-include: "workflow/rules/captioning_tables.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/preference_figures.smk"
-include: "workflow/rules/captioning_figures.smk"
 include: "workflow/rules/exports.smk"
 include: "workflow/rules/audit.smk"
+
+
+if PLAN.trains:
+
+    include: "workflow/rules/trainings.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -40,6 +35,7 @@ localrules:
     all,
     fetch_model,
     fetch_dataset,
+    fetch_prompts,
 
 
 rule all:

@@ -53,6 +53,7 @@ def tiny_language_model(folder: Path, seed: int = 0) -> LlamaForCausalLM:
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
+        random_weights=True,
     )
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)

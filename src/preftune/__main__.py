@@ -4,10 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from preftune.commands.config import plan_of, read_values
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
+from preftune.workflow.plan import Plan
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,6 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     why.add_argument("row", help="row, as printed, e.g. DPH")
     why.add_argument("column", help="column, as printed, e.g. CoLA")
     why.add_argument("--results", type=Path, help="a results folder (default: the scale's)")
+    plan = commands.add_parser(
+        "plan",
+        help="what a config costs: jobs, hours, disk and downloads, predicted; needs no data and no network",
+        description="Print a table of what all stages of a config cost, before anything runs: jobs (and those whose result is "
+        "not there yet), hours of GPUs and CPUs, the longest job, disk and downloads, by paper and stage; below it the longest "
+        "chain of jobs, what was assumed, and how far such predictions were off for the published demo.",
+    )
     rerun = commands.add_parser("why-rerun", help="which stages would run, why, and what that will cost")
     status = commands.add_parser(
         "status",
@@ -87,9 +96,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--rules", default="*", help="rules whose results are by other code than now (a glob; default all)"
     )
     waive.add_argument("--reason", required=True, help="why the change cannot change a number, in one line")
-    for command in (audit, why, rerun, status, waive):
+    export, push = _add_uploads(commands)
+    for command in (audit, why, plan, rerun, status, waive, export, push):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
-    for command in (audit, why, rerun, status, waive, publish):
+    for command in (audit, why, plan, rerun, status, waive, publish, export, push):
         command.add_argument(
             "--config",
             nargs="*",
@@ -97,6 +107,11 @@ def build_parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="config values, as given to `make results`",
         )
+    pin = commands.add_parser(
+        "pin",
+        help="write config/pins.json: revision, size and hash of every file that is fetched, as they are now; needs a network",
+    )
+    pin.add_argument("names", nargs="*", help="models and data sets of the registries (default: all)")
     commands.add_parser(
         "lock", help="write requirements*.txt, envs/*.yaml and envs/Containerfile from what is installed"
     )
@@ -104,6 +119,31 @@ def build_parser() -> argparse.ArgumentParser:
         "lock-envs", help="solve what envs/*.yaml take from conda-forge with the conda client on PATH"
     )
     return parser
+
+
+def _add_uploads(commands: Any) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The commands that make folders of trained models and send one away."""
+    export = commands.add_parser(
+        "export", help="an upload-ready folder for each trained model: weights, card, licences, record"
+    )
+    export.add_argument("run", nargs="?", default="*", help="a run, or a glob of runs (default: all)")
+    export.add_argument("--seed", type=int, help="one seed (default: all)")
+    push = commands.add_parser(
+        "push", help="upload one trained model to the hub, after an audit and your word; nothing else uploads"
+    )
+    push.add_argument("run", help="the run, e.g. dph-joint")
+    push.add_argument("repo", help="the repository on the hub, OWNER/NAME; it is made if it does not exist")
+    push.add_argument("--seed", type=int, default=0, help="the run's seed (default 0)")
+    push.add_argument(
+        "--public", action="store_true", help="a new repository is open to everybody (default: private)"
+    )
+    push.add_argument("--yes", action="store_true", help="do not ask for the repository's name again")
+    return export, push
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """The plan that --configfile and --config ask for."""
+    return plan_of(arguments.configfile, read_values(arguments.config))
 
 
 def main(words: list[str]) -> int:
@@ -121,7 +161,16 @@ def main(words: list[str]) -> int:
         elif arguments.command == "publish":
             from preftune.commands.publish import publish_results
 
-            publish_results(plan_of(arguments.configfile, read_values(arguments.config)))
+            publish_results(_plan(arguments))
+        elif arguments.command == "export":
+            from preftune.commands.push import export_models
+
+            export_models(_plan(arguments), arguments.run, arguments.seed)
+        elif arguments.command == "push":
+            from preftune.commands.push import push_model
+
+            what = arguments.run, arguments.seed, arguments.repo, arguments.public, arguments.yes
+            push_model(_plan(arguments), *what)
         elif arguments.command == "bench":
             from preftune.commands.bench import run_bench
 
@@ -139,31 +188,39 @@ def main(words: list[str]) -> int:
         elif arguments.command == "audit":
             from preftune.commands.audit import run_audit
 
-            values = read_values(arguments.config)
-            plan = None if arguments.results else plan_of(arguments.configfile, values)
+            plan = None if arguments.results else _plan(arguments)
             return run_audit(plan, arguments.results, arguments.deep, arguments.output)
         elif arguments.command == "why":
             from preftune.provenance.why import explain_cell
 
-            results = (
-                arguments.results
-                or ROOT / plan_of(arguments.configfile, read_values(arguments.config)).config.results
-            )
+            results = arguments.results or ROOT / _plan(arguments).config.results
             print(explain_cell(results.resolve(), arguments.table, arguments.row, arguments.column))
+        elif arguments.command == "plan":
+            from preftune.commands.plan import show_plan
+
+            show_plan(arguments.configfile, read_values(arguments.config))
         elif arguments.command == "why-rerun":
             from preftune.commands.why_rerun import explain_reruns
 
-            print(explain_reruns(plan_of(arguments.configfile, read_values(arguments.config))))
+            print(explain_reruns(_plan(arguments)))
         elif arguments.command == "status":
             from preftune.commands.status import describe_status
 
-            print(describe_status(plan_of(arguments.configfile, read_values(arguments.config))))
+            print(describe_status(_plan(arguments)))
         elif arguments.command == "waive":
             from preftune.commands.waive import write_waivers
 
-            plan = plan_of(arguments.configfile, read_values(arguments.config))
-            for row in write_waivers(plan, arguments.rules, arguments.reason):
+            for row in write_waivers(_plan(arguments), arguments.rules, arguments.reason):
                 print(row)
+        elif arguments.command == "pin":
+            from preftune.commands.pin import write_pins
+
+            table, failed = write_pins(arguments.names, ROOT / "resources")
+            print(table)
+            if failed:
+                raise PreftuneError(
+                    f"{len(failed)} sources were not pinned ({', '.join(failed)}): the table says why."
+                )
         elif arguments.command == "lock":
             from preftune.commands.lock import write_locks
 

@@ -17,7 +17,7 @@ RESULTS = ROOT / "results" / "miniature"
 
 
 def test_makes_every_table_figure_and_the_report(finished: subprocess.CompletedProcess[str]) -> None:
-    from preftune.workflow.targets import FIGURES, TABLES
+    from preftune.workflow.plan import FIGURES, TABLES
 
     for paper, tables in TABLES.items():
         for table in tables:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from preftune.workflow.targets import FIGURES, TABLES
+from preftune.workflow.plan import FIGURES, TABLES
 from tests.e2e.conftest import CONFIG
 from tests.e2e.tiny_models import ROOT
 

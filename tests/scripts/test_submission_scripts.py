@@ -8,10 +8,10 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from preftune.data.embedded.language import write_language_data
-from preftune.data.raw import find_files, find_source, prepare
 from preftune.data.tasks.registry import read_tasks
 from preftune.evaluation.submission import FILES
 from preftune.files import read_json, sha256_file
+from tests.rows import prepare_splits
 from tests.scripts.steps import fail, succeed
 
 ROWS = 3
@@ -25,9 +25,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submission")
     write_language_data(folder / "raw", TALKS, train=6, evaluation=ROWS, seed=0)
     for name in {task.dataset for task in read_tasks().values() if task.name in FILES}:
-        source = find_source(name)
-        prepared, _ = prepare(source, find_files(source, folder / "raw"), None, None, 0, official=False)
-        prepared.save_to_disk(str(folder / "data" / name))
+        prepare_splits(name, folder / "raw").save_to_disk(str(folder / "data" / name))
     return folder
 
 

@@ -9,10 +9,10 @@ import yaml
 
 from preftune.commands.config import describe_run, plan_of
 from preftune.errors import PreftuneError
-from preftune.workflow.config import Config, validate_config
-from preftune.workflow.plan import Plan
+from preftune.workflow.config import TrainedConfig, validate_config
+from preftune.workflow.plan import TABLES, Plan
 from preftune.workflow.registry import read_runs
-from preftune.workflow.targets import TABLES, Targets, load_plan
+from preftune.workflow.targets import Targets, load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "scale\trun\tpaper\tstage\tparent\toverrides\tsweep\tseeds\n"
@@ -104,7 +104,7 @@ def test_scales_never_share_a_results_folder() -> None:
     files = [ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml")]
     configs = [yaml.safe_load(path.read_text()) for path in files]
     folders = [config["results"] for config in configs if "scale" in config]
-    assert len(folders) == 4 and len(set(folders)) == 4
+    assert len(folders) == 5 and len(set(folders)) == 5
 
 
 def write_runs(tmp_path: Path, *rows: str) -> Path:
@@ -149,7 +149,7 @@ def test_a_run_with_an_unknown_override_is_an_error(tmp_path: Path) -> None:
         tmp_path, "demo\tbase\tdph\tbase\t\t{}\t{}\t[0]", 'demo\tsft\tdph\tsft\t\t{"lora.ranks": 4}\t{}\t[0]'
     )
     with pytest.raises(PreftuneError, match=r"row 3: unknown key lora.ranks: did you mean rank"):
-        Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
+        Plan(TrainedConfig.model_validate(change("runs", str(path))), "config.yaml")
 
 
 def test_an_alignment_needs_a_fine_tuned_parent(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_alignment_needs_a_fine_tuned_parent(tmp_path: Path) -> None:
         with pytest.raises(
             PreftuneError, match=f"row 3: run dph-joint of stage alignment cannot start from {said}"
         ):
-            Plan(Config.model_validate(change("runs", str(path))), "config.yaml")
+            Plan(TrainedConfig.model_validate(change("runs", str(path))), "config.yaml")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_an_alignment_needs_a_fine_tuned_parent(tmp_path: Path) -> None:
 )
 def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, sentence: str) -> None:
     with pytest.raises(PreftuneError, match=sentence):
-        Plan(Config.model_validate(change(f"dph.drift.{key}", value)), "config.yaml")
+        Plan(TrainedConfig.model_validate(change(f"dph.drift.{key}", value)), "config.yaml")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_names_of_the_drift_measurement_are_checked(key: str, value: Any, senten
 )
 def test_names_of_best_of_are_checked(key: str, value: Any, sentence: str) -> None:
     with pytest.raises(PreftuneError, match=sentence):
-        Plan(Config.model_validate(change(f"dph.best_of.{key}", value)), "config.yaml")
+        Plan(TrainedConfig.model_validate(change(f"dph.best_of.{key}", value)), "config.yaml")
 
 
 def test_best_of_draws_anew_for_every_seed_of_a_run() -> None:
@@ -207,7 +207,7 @@ def test_best_of_draws_anew_for_every_seed_of_a_run() -> None:
 def test_runs_of_the_submission_are_checked() -> None:
     sentence = "dph.submission.runs: unknown run dph-join: did you mean dph-joint"
     with pytest.raises(PreftuneError, match=sentence):
-        Plan(Config.model_validate(change("dph.submission.runs", ["sft", "dph-join"])), "config.yaml")
+        Plan(TrainedConfig.model_validate(change("dph.submission.runs", ["sft", "dph-join"])), "config.yaml")
 
 
 def test_a_run_has_one_file_a_score_for_the_glue_server() -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from preftune.commands.config import plan_of
 from preftune.errors import PreftuneError
-from preftune.workflow.config import Config
+from preftune.workflow.config import TrainedConfig
 from preftune.workflow.plan import Plan
 from preftune.workflow.targets import Targets, load_plan
 
@@ -30,7 +30,7 @@ def demo(**multitask: Any) -> dict[str, Any]:
 
 def plan_with(folder: Path, *rows: str) -> Plan:
     (folder / "runs.tsv").write_text(HEADER + BASE + PARTS + "".join(f"{row}\n" for row in rows))
-    return Plan(Config.model_validate(demo() | {"runs": str(folder / "runs.tsv")}), "config.yaml")
+    return Plan(TrainedConfig.model_validate(demo() | {"runs": str(folder / "runs.tsv")}), "config.yaml")
 
 
 JOINED = 'demo\tjoined\tcontext_peft\tmultitask\t{}\t{{"adapter": null, "tasks": []}}\t{{}}\t[0, 1]'

@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, LlamaConfig, OPTConfig, Qwen2Config, Swinv2Config, Swinv2Model
+from transformers import AutoModelForCausalLM, Swinv2Config, Swinv2Model
 
 from preftune.cluster.outcomes import mark_memory
 from preftune.errors import PreftuneError
 from preftune.models.encoders.efficientnet_lite import EfficientNetLite
-from preftune.models.lsw import PAPER_150M, LswConfig, LswForCausalLM
+from preftune.models.lsw import LswConfig, LswForCausalLM
 from preftune.tables.publish import fill_markers
 from preftune.workflow.jobs import Job
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import LONGEST, STAGES, STEP, Forecast, Needs
 from preftune.workflow.targets import load_plan
-from tests.unit.models.test_lsw_files import RELEASED
+from tests.unit.models.published import LANGUAGE_MODELS
 from tests.workflow.needs_page import ROOT, plan_of, render
 from tests.workflow.test_dry_runs import rules, snakemake
 
@@ -83,18 +83,7 @@ def of_run(name: str, seed: int = 0, **changes: object) -> Needs:
 
 
 MODELS = {
-    "smollm2-135m-instruct": LlamaConfig(hidden_size=576, num_hidden_layers=30, num_attention_heads=9,
-                                         num_key_value_heads=3, intermediate_size=1536, vocab_size=49152,
-                                         tie_word_embeddings=True),
-    "smollm2-360m": LlamaConfig(hidden_size=960, num_hidden_layers=32, num_attention_heads=15,
-                                num_key_value_heads=5, intermediate_size=2560, vocab_size=49152,
-                                tie_word_embeddings=True),
-    "qwen2.5-0.5b-instruct": Qwen2Config(hidden_size=896, num_hidden_layers=24, num_attention_heads=14,
-                                         num_key_value_heads=2, intermediate_size=4864, vocab_size=151936,
-                                         tie_word_embeddings=True),
-    "opt-125m": OPTConfig(),
-    "lovelace-medium-alpha1": LswConfig(**RELEASED),
-    "cpeft-lm-150m": LswConfig(**PAPER_150M),
+    **LANGUAGE_MODELS,
     "swinv2-tiny": Swinv2Config(image_size=256, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24],
                                 window_size=8),
     "swinv2-large": Swinv2Config(image_size=256, embed_dim=192, depths=[2, 2, 18, 2],
@@ -216,14 +205,15 @@ def test_gpu_hours_are_those_of_hand_arithmetic() -> None:
 def test_gpu_hours_of_the_paper_and_of_a_small_gpu() -> None:
     """459 captioners of 2 h in the mean and 75 alignments of 2.7 h are 1,120 h; all else is a tenth of that.
 
-    The small scale's 159 captioners see 2,000 x 96 x 78 tokens, of 360 M parameters: 2.2e16, 5 minutes each, 13 h.
+    The small scale's 102 captioners see 800 x 64 x 63 tokens, of 360 M parameters: 5e15, 100 s each with their start, 3 h; as
+    much again for 69 alignments of a minute, 73 evaluations of as much, and the captioners' own.
     """
     paper, small = (
         sum(needs.hours for needs in map(one.of, jobs(one.sizes.plan)) if needs.gpus)
         for one in (forecast("paper"), forecast("small-gpu"))
     )
     assert 1000 < paper < 1400
-    assert 15 < small < 40
+    assert 6 < small < 8
 
 
 def test_more_steps_and_a_larger_model_ask_for_more() -> None:

@@ -1,5 +1,35 @@
 # Context-PEFT: frozen image features once, then captioners, their captions and their perplexity.
 
+ATTENTION = PLAN.run(PLAN.context_peft.attention.run)
+
+
+rule prepare_captions:
+    input:
+        raw=PLAN.raw("context_peft", "coco"),
+    output:
+        directory(CAPTIONING + "/data/captions"),
+    log:
+        "logs/prepare_captions.log",
+    benchmark:
+        RESULTS + "/timings/prepare_captions.tsv"
+    group:
+        "prepared"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("prepare_captions"),
+        runtime=runtime("prepare_captions"),
+    params:
+        code=code_digest("prepare_captions"),
+        options=options("prepare_captions"),
+    message:
+        "check the images and their captions"
+    shell:
+        "python workflow/scripts/prepare_captions.py "
+        "--raw {input.raw} --output {output} "
+        "{params.options} --threads {threads} --log {log}"
+
 
 rule compute_features:
     input:
@@ -32,7 +62,7 @@ rule compute_features:
 
 rule train_captioner:
     input:
-        base=model_folder(PLAN.config.context_peft.model),
+        base=CAPTIONER_BASE,
         features=lambda wildcards: CAPTIONING
         + "/features/"
         + PLAN.encoder(wildcards.run),
@@ -94,7 +124,7 @@ rule evaluate_captioner:
         gpu=GPU,
     params:
         code=code_digest("evaluate_captioner"),
-        base=model_folder(PLAN.config.context_peft.model),
+        base=CAPTIONER_BASE,
         features=lambda wildcards: f"{CAPTIONING}/features/{PLAN.encoder(wildcards.run)}",
         captions=CAPTIONING + "/data/captions",
         options=options("evaluate_captioner", "run", "seed"),
@@ -141,7 +171,7 @@ rule evaluate_captions:
 
 rule compute_attention:
     input:
-        base=model_folder(PLAN.config.context_peft.model),
+        base=CAPTIONER_BASE,
         features=CAPTIONING + "/features/" + PLAN.encoder(ATTENTION.name),
         captions=CAPTIONING + "/data/captions",
         model=run_folder(ATTENTION.name, ATTENTION.seeds[0]),

@@ -68,3 +68,35 @@ rule plot_equal_data:
         "python workflow/scripts/plot_equal_data.py "
         "--scores {params.scores} --records {params.records} "
         "--output {output.png} --pdf {output.pdf} {params.options} --log {log}"
+
+
+rule tabulate_costs:
+    input:
+        models=TARGETS.curves("context_peft"),
+        captions=TARGETS.captions(),
+    output:
+        csv=shown(CAPTIONING + "/tables/costs.csv"),
+        markdown=CAPTIONING + "/tables/costs.md",
+        latex=CAPTIONING + "/tables/costs.tex",
+        audit=CAPTIONING + "/tables/costs.audit.json",
+    log:
+        "logs/tabulate_costs.log",
+    benchmark:
+        RESULTS + "/timings/tabulate_costs.tsv"
+    group:
+        "tables"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("tabulate_costs"),
+        runtime=runtime("tabulate_costs"),
+    params:
+        code=code_digest("tabulate_costs"),
+        options=options("tabulate_costs"),
+    message:
+        "table costs: what captioning runs cost"
+    shell:
+        "python workflow/scripts/tabulate_costs.py --models {input.models} --captions {input.captions} "
+        "--output {output.csv} --markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
+        "{params.options} --log {log}"

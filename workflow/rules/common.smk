@@ -24,6 +24,7 @@ from preftune.workflow.console import (
     explain_log,
     summarise_results,
 )
+from preftune.workflow.language_jobs import FETCHED
 from preftune.workflow.outputs import restore_times
 from preftune.workflow.resources import Forecast
 from preftune.workflow.targets import (
@@ -64,7 +65,6 @@ GPUS = PLAN.config.training_gpus
 GPU = min(GPUS, 1)  # of a step that is no training
 # Stands in a rule's text and is no parameter: how many processes share a training is no reason to train again.
 LAUNCH = f"torchrun --standalone --nproc-per-node {GPUS}" if GPUS > 1 else "python"
-ATTENTION = PLAN.run(PLAN.config.context_peft.attention.run)
 RESULTS = PLAN.config.results
 RESOURCES = PLAN.config.resources
 DPH = f"{RESULTS}/dph"

@@ -50,3 +50,30 @@ rule fetch_dataset:
         "fetch and verify the data set {wildcards.dataset}"
     shell:
         "python workflow/scripts/fetch_dataset.py --output {output} {params.options} --log {log}"
+
+
+rule fetch_prompts:
+    input:
+        templates=ancient(PLAN.registered_templates),
+    output:
+        RESOURCES + "/prompts/{templates}.yaml",
+    log:
+        "logs/fetch_prompts/{templates}.log",
+    benchmark:
+        RESULTS + "/timings/fetch_prompts/{templates}.tsv"
+    wildcard_constraints:
+        templates="[a-z0-9-]+",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("fetch_prompts"),
+        runtime=runtime("fetch_prompts"),
+    params:
+        code=code_digest("fetch_prompts"),
+        options=options("fetch_prompts"),
+    message:
+        "fetch the words of the template set {wildcards.templates}"
+    shell:
+        "python workflow/scripts/fetch_prompts.py --templates {input.templates} --output {output} "
+        "{params.options} --log {log}"

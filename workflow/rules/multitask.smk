@@ -18,9 +18,12 @@ def parent_folders(wildcards):
 
 
 def question_folders(wildcards):
-    """The prepared data that the preparation of the questions reads, by the script's option."""
+    """What the preparation of the questions reads beside them, by the script's option."""
     folders = PLAN.question_folders()
-    return {name: f"{RESULTS}/{folder}" for name, folder in folders.items()}
+    apart = PLAN.question_images
+    return {name: f"{RESULTS}/{folder}" for name, folder in folders.items()} | (
+        {"images": apart} if apart else {}
+    )
 
 
 def as_options(folders):
@@ -67,7 +70,7 @@ rule prepare_questions:
 rule train_multitask:
     input:
         unpack(multitask_folders()),
-        base=model_folder(PLAN.config.context_peft.model),
+        base=CAPTIONER_BASE,
         parents=parent_folders,
     output:
         directory(CAPTIONING + "/models/{run}/seed-{seed}"),
@@ -105,7 +108,7 @@ rule train_multitask:
 rule evaluate_multitask:
     input:
         unpack(multitask_folders(evaluated=True)),
-        base=model_folder(PLAN.config.context_peft.model),
+        base=CAPTIONER_BASE,
         model=CAPTIONING + "/models/{run}/seed-{seed}",
     output:
         directory(CAPTIONING + "/multitask/{run}/seed-{seed}"),

@@ -4,11 +4,7 @@
 rule evaluate_submission:
     input:
         base=model_folder(PLAN.config.dph.model),
-        model=lambda wildcards: (
-            []
-            if PLAN.run(wildcards.run).stage == "base"
-            else run_folder(wildcards.run, wildcards.seed)
-        ),
+        model=trained_model,
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.submission_datasets),
         templates=ancient(PLAN.evaluation_templates),
     output:

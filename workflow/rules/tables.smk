@@ -65,38 +65,6 @@ rule tabulate_scores:
         "--latex {output.latex} --audit {output.audit} {params.options} --log {log}"
 
 
-rule tabulate_costs:
-    input:
-        models=TARGETS.curves("context_peft"),
-        captions=TARGETS.captions(),
-    output:
-        csv=shown(CAPTIONING + "/tables/costs.csv"),
-        markdown=CAPTIONING + "/tables/costs.md",
-        latex=CAPTIONING + "/tables/costs.tex",
-        audit=CAPTIONING + "/tables/costs.audit.json",
-    log:
-        "logs/tabulate_costs.log",
-    benchmark:
-        RESULTS + "/timings/tabulate_costs.tsv"
-    group:
-        "tables"
-    conda:
-        "../../envs/tables.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("tabulate_costs"),
-        runtime=runtime("tabulate_costs"),
-    params:
-        code=code_digest("tabulate_costs"),
-        options=options("tabulate_costs"),
-    message:
-        "table costs: what captioning runs cost"
-    shell:
-        "python workflow/scripts/tabulate_costs.py --models {input.models} --captions {input.captions} "
-        "--output {output.csv} --markdown {output.markdown} --latex {output.latex} --audit {output.audit} "
-        "{params.options} --log {log}"
-
-
 rule tabulate_claims:
     input:
         claims=ancient("config/claims.tsv"),
@@ -136,8 +104,8 @@ rule export_report:
         TARGETS.report_inputs(),
         template=ancient("workflow/report/report.html.j2"),
         deviations=ancient("docs/deviations.md"),
-        captions=TARGETS.gallery(),
-        images=PLAN.raw("context_peft", "coco"),
+        captions=TARGETS.gallery() if PLAN.trains else [],
+        images=PLAN.raw("context_peft", "coco") if PLAN.trains else [],
     output:
         RESULTS + "/report.html",
     log:
@@ -156,8 +124,13 @@ rule export_report:
         code=code_digest("export_report"),
         options=options("report"),
         results=RESULTS,
+        gallery=lambda wildcards, input: (
+            f"--captions {input.captions} --images {input.images}"
+            if input.captions
+            else ""
+        ),
     message:
         "the report"
     shell:
-        "python workflow/scripts/export_report.py --results {params.results} --captions {input.captions} "
-        "--images {input.images} --output {output} {params.options} --log {log}"
+        "python workflow/scripts/export_report.py --results {params.results} {params.gallery} "
+        "--output {output} {params.options} --log {log}"

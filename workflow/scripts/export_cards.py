@@ -17,7 +17,8 @@ from preftune.provenance.records import list_records
 from preftune.provenance.store import Store
 from preftune.step import Step
 
-REGISTRIES = [_repo.ROOT / "config" / f"{name}.yaml" for name in ("datasets", "models", "tasks")]
+REGISTRIES = [_repo.ROOT / "config" / f"{name}.yaml" for name in ("datasets", "models", "tasks", "licences")]
+CITATION = _repo.ROOT / "CITATION.cff"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,7 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     step = Step.start(parser, argv, rule="export_cards", inputs=("files",))
     arguments = step.arguments
     # The results folder holds every model: only what the cards show is hashed as an input.
-    arguments.files = [*list_records(arguments.results), *list_score_files(arguments.results), *REGISTRIES]
+    arguments.files = [
+        *list_records(arguments.results),
+        *list_score_files(arguments.results),
+        *REGISTRIES,
+        CITATION,
+    ]
     with step:
         store = Store.open(arguments.results.resolve())
         for fault in store.faults:

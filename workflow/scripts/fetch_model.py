@@ -6,12 +6,12 @@ Output: a transformers folder (language models, vision models of the hub) or an 
 
 import _repo  # noqa: F401
 
-import tempfile
 from pathlib import Path
 
-from preftune.fetching import fetch_source
+from preftune.fetching.sources import fetch_source, keep_scratch
 from preftune.models.conversion import convert_model
-from preftune.settings.sources import ModelSource
+from preftune.models.lsw.checkpoints import TOKENIZER_FILES
+from preftune.settings.sources import ModelSource, Source
 from preftune.command_line import step_parser
 from preftune.step import Step
 
@@ -23,9 +23,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     with Step.start(parser, argv, rule="fetch_model") as step:
         source = step.settings(ModelSource)
-        with tempfile.TemporaryDirectory() as scratch:
-            fetched, facts = fetch_source(source, Path(scratch), "model")
-            convert_model(source, fetched, step.out())
+        with keep_scratch(f"model-{source.name}") as scratch:
+            fetched, facts = fetch_source(source, scratch, "model")
+            tokenizer = None
+            if source.tokenizer is not None:
+                place = Source(
+                    name=source.name, kind="hub", patterns=TOKENIZER_FILES, **source.tokenizer.model_dump()
+                )
+                tokenizer, facts["tokenizer"] = fetch_source(place, scratch / "tokenizer", "model")
+            convert_model(source, fetched, step.out(), tokenizer)
         step.note(**facts)
 
 

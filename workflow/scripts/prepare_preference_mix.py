@@ -5,15 +5,16 @@ Inputs: prepared data set folders and a model folder's tokenizer. Output: a `dat
 (`load_from_disk`).
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
 import _repo  # noqa: F401
-from datasets import Dataset, disable_progress_bars
+from datasets import disable_progress_bars
 from preftune.data.mixes import PREFERENCE_FEATURES, draw_mix, preference_examples
 from preftune.data.pools import collect_pools
 from preftune.data.templates import add_templates_option
-from preftune.data.tokenizers import load_tokenizer
+from preftune.data.tokenizers import AheadTokenizer, load_tokenizer
 from preftune.settings.data import PreferenceMixSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -30,14 +31,16 @@ def main(argv: list[str] | None = None) -> None:
     inputs = ("datasets", "tokenizer", "templates")
     with Step.start(parser, argv, rule="prepare_preference_mix", inputs=inputs) as step:
         arguments = step.arguments
+        # Overrides the frame's "false": no other process is forked here.
+        os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=str(arguments.threads))
         settings = step.settings(PreferenceMixSettings)
-        encode = partial(
-            preference_examples, load_tokenizer(arguments.tokenizer), faithful_bugs=settings.faithful_bugs
-        )
+        tokenizer = AheadTokenizer(load_tokenizer(arguments.tokenizer))
+        encode = partial(preference_examples, tokenizer, faithful_bugs=settings.faithful_bugs)
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "preference", str(arguments.templates))
-        mix = draw_mix(pools, settings, arguments.seed, encode)
-        Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES).save_to_disk(step.out())
+        mix = draw_mix(
+            pools, settings, arguments.seed, encode, PREFERENCE_FEATURES, step.out(), ahead=tokenizer.ahead
+        )
         step.note(**mix.facts())
 
 

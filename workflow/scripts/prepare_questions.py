@@ -1,7 +1,7 @@
 """Check questions about images and list them: questions.parquet, images.parquet and text_questions.parquet.
 
-Input: a folder with the embedded scenes', VQAv2's or GQA's question files and images, the prepared captions
-of the same images where these share ids with them (scenes, VQAv2), and a prepared data set of passages with questions where
+Input: a folder with the embedded scenes', VQAv2's or GQA's question files and images (VQAv2's may lie in a folder of their
+own, since they are COCO's), the prepared captions of the same images where these share ids with them (scenes, VQAv2), and a prepared data set of passages with questions where
 the setting text names one.
 Output: a folder with the tables; the images stay where they are. text_questions.parquet, questions about
 descriptions in words, is written where the source has such questions.
@@ -35,12 +35,15 @@ def main(argv: list[str] | None = None) -> None:
     """Read, check and write all splits."""
     parser = step_parser(__doc__)
     parser.add_argument("--raw", type=Path, required=True, help="folder of the questions and images")
+    parser.add_argument("--images", type=Path, help="folder of the images, where they lie apart")
     parser.add_argument("--captions", type=Path, help="prepared captions of the same images")
     parser.add_argument("--texts", type=Path, help="prepared data set that the setting text names")
     parser.add_argument("--output", type=Path, required=True, help="folder of the tables")
-    with Step.start(parser, argv, rule="prepare_questions", inputs=("raw", "captions", "texts")) as step:
-        settings = step.settings(QuestionSettings)
-        tables = read_questions(step.arguments.raw, settings, step.arguments.seed)
+    with Step.start(
+        parser, argv, rule="prepare_questions", inputs=("raw", "images", "captions", "texts")
+    ) as step:
+        settings, arguments = step.settings(QuestionSettings), step.arguments
+        tables = read_questions(arguments.raw, settings, arguments.seed, arguments.images)
         if step.arguments.captions is not None:
             compare_with_captions(step, tables.images, settings.format)
         if (settings.text is None) != (step.arguments.texts is None):

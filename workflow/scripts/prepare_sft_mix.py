@@ -4,15 +4,16 @@ Inputs: prepared data set folders and a model folder's tokenizer. Output: a `dat
 (`load_from_disk`).
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
 import _repo  # noqa: F401
-from datasets import Dataset, disable_progress_bars
+from datasets import disable_progress_bars
 from preftune.data.mixes import SFT_FEATURES, draw_mix, sft_examples
 from preftune.data.pools import collect_pools
 from preftune.data.templates import add_templates_option
-from preftune.data.tokenizers import load_tokenizer
+from preftune.data.tokenizers import AheadTokenizer, load_tokenizer
 from preftune.settings.data import SftMixSettings
 from preftune.command_line import step_parser
 from preftune.step import Step
@@ -29,12 +30,17 @@ def main(argv: list[str] | None = None) -> None:
     inputs = ("datasets", "tokenizer", "templates")
     with Step.start(parser, argv, rule="prepare_sft_mix", inputs=inputs) as step:
         arguments = step.arguments
+        # Overrides the frame's "false": no other process is forked here.
+        os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=str(arguments.threads))
         settings = step.settings(SftMixSettings)
-        encode = partial(sft_examples, load_tokenizer(arguments.tokenizer), copies=settings.copies)
+        tokenizer = AheadTokenizer(load_tokenizer(arguments.tokenizer))
+        encode = partial(sft_examples, tokenizer, copies=settings.copies)
         folders = {folder.name: folder for folder in arguments.datasets}
         pools = collect_pools(settings.tasks, folders, "sft", str(arguments.templates))
-        mix = draw_mix(pools, settings, arguments.seed, encode, settings.copies)
-        Dataset.from_list(mix.examples, features=SFT_FEATURES).save_to_disk(step.out())
+        mix = draw_mix(
+            pools, settings, arguments.seed, encode, SFT_FEATURES, step.out(),
+            copies=settings.copies, ahead=tokenizer.ahead,
+        )  # fmt: skip
         step.note(**mix.facts())
 
 

@@ -26,7 +26,7 @@ def make_records(table: str, cells: Path, scores: list[Path], settings: TableSet
         names = ", ".join(TABLES[settings.paper])
         raise PreftuneError(f"--table: {settings.paper} has no table {table}: give one of {names}.")
     store = ScoreStore(scores, settings.runs)
-    setting = Setting(settings.scale, settings.data)
+    setting = Setting(settings.scale, settings.data, tolerance=settings.tolerance)
     if table == "ablations":
         return state_templates(ablation_records(settings.runs, store, setting), store)
     chosen = [cell.of(settings.runs) for cell in read_cells(cells) if cell.table == table]
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     ) as step:
         settings = step.settings(TableSettings)
         table = step.arguments.table
-        setting = Setting(settings.scale, settings.data)
+        setting = Setting(settings.scale, settings.data, tolerance=settings.tolerance)
         records = make_records(table, step.arguments.cells, step.arguments.scores, settings)
         write_table(step, table, records, setting)
 

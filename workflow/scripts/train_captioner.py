@@ -12,6 +12,7 @@ from pathlib import Path
 import _repo  # noqa: F401
 import torch
 from transformers import PreTrainedTokenizerBase
+from preftune.captioning.base import check_trained
 from preftune.captioning.batch import tokenize_captions
 from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.costs import file_bytes, measure_pass
@@ -54,6 +55,7 @@ def train(step: Step) -> None:
         # Weights that train are fp32: an update of 1e-4 of a weight is lost in bfloat16.
         stored = torch.float32 if settings.adapter.kind == "full" else dtype
         language_model, tokenizer = load_language_model(arguments.base, device, stored)
+        step.note(base_perplexity=check_trained(language_model, tokenizer))
         captioner = build_captioner(
             language_model,
             tokenizer,

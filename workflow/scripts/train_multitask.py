@@ -12,6 +12,7 @@ from typing import Any
 import _repo  # noqa: F401
 import torch
 from transformers import PreTrainedTokenizerBase
+from preftune.captioning.base import check_trained
 from preftune.captioning.batch import tokenize_captions
 from preftune.captioning.captioner import Captioner, build_captioner
 from preftune.captioning.data import load_captioned_images
@@ -90,6 +91,7 @@ def build(
     tokens, width = (0, 0) if features is None else features.shape
     kind = "none" if features is None else settings.connector
     language_model, tokenizer = load_language_model(arguments.base, device, dtype)
+    step.note(base_perplexity=check_trained(language_model, tokenizer))
     dropout, seed = settings.connector_dropout, arguments.seed
     captioner = build_captioner(language_model, tokenizer, settings.adapter, kind, width, dropout, seed)
     return (

@@ -77,9 +77,8 @@ def _recorded(model: Path, name: str, what: str) -> Path:
 
 
 def _encoder_of(model: Path) -> Path:
-    """The encoder is called as the folder of its features, and lies beside the language model."""
-    features = _recorded(model, "features", "image features")
-    folder = _recorded(model, "base", "language model").parent / features.name
+    """The encoder that the record of the features names."""
+    folder = _recorded(_recorded(model, "features", "image features"), "encoder", "image encoder")
     if not folder.is_dir():
         raise PreftuneError(f"The encoder {folder} does not exist: give its folder with --encoder.")
     return folder

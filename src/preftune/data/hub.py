@@ -1,21 +1,29 @@
 """From a snapshot of a hub data set to the raw layout that every source shares."""
 
+import shutil
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preftune.errors import PreftuneError
-from preftune.files import read_jsonl, write_jsonl
+from preftune.files import read_json, read_jsonl, write_jsonl
 from preftune.settings.sources import DatasetSource
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+# What old repositories hold beside their rows.
+DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json")
 
 
 def arrange_snapshot(source: DatasetSource, snapshot: Path, output: Path) -> None:
     """Join the shards of each split of the snapshot into the raw layout's file: `<path>/<split>.parquet`, or where they are
-    JSON Lines `<path>/<split>.jsonl.gz`.
+    JSON Lines `<path>/<split>.jsonl.gz`. A source without splits is a folder of shards, which stay as they are.
     """
+    if not source.splits:
+        shutil.copytree(snapshot, output / source.files["train"])
     for split, hub_split in source.splits.items():
         if split not in source.files:
             continue
@@ -29,21 +37,51 @@ def arrange_snapshot(source: DatasetSource, snapshot: Path, output: Path) -> Non
         target.parent.mkdir(parents=True, exist_ok=True)
         if shards[0].suffix == ".parquet":
             stem = source.files[split].removesuffix(".gz").removesuffix(".jsonl")
-            tables = [pq.read_table(shard) for shard in shards]
-            pq.write_table(pa.concat_tables(tables), output / f"{stem}.parquet")
+            join_tables(shards, output / f"{stem}.parquet")
         else:
-            write_jsonl(target, (row for shard in shards for row in read_jsonl(shard)))
+            write_jsonl(target, (row for shard in shards for row in read_rows(shard)))
+
+
+def join_tables(shards: Sequence[Path], target: Path) -> None:
+    """Write parquet files of one schema as one, a batch of rows at a time."""
+    schema = pq.read_schema(shards[0])
+    with pq.ParquetWriter(target, schema) as writer:
+        for shard in shards:
+            for batch in pq.ParquetFile(shard).iter_batches():
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON Lines, or of one JSON list."""
+    with path.open("rb") as stream:
+        is_list = path.suffix == ".json" and stream.read(64).lstrip()[:1] == b"["
+    return list(read_json(path)) if is_list else read_jsonl(path)
 
 
 def find_shards(snapshot: Path, configuration: str | None, split: str) -> list[Path]:
-    """Files of one split, in order, of the first format that has any: in the configuration's folder, in `data/`, or at the
-    top. A repository's only JSON Lines file is its training split, whatever its name (the hub's rule).
+    """Files of one split in a snapshot, as `select_shards` has them."""
+    names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+    return [snapshot / name for name in select_shards(names, configuration, split)]
+
+
+def select_shards(names: Iterable[str], configuration: str | None, split: str) -> list[str]:
+    """Files of one split, in order, of the first format that has any: in the configuration's folder, in `data/`, at the top,
+    or in the split's own folder of the configuration (the layout of `refs/convert/parquet`). Files at the top whose names say
+    no split are the training split (the hub's rule): all that are parquet, else the only one of JSON.
     """
-    folders = [snapshot / folder for folder in (configuration, "data", ".") if folder is not None]
+    names = sorted(names)
+    folders = [f"{folder}/" for folder in (configuration, "data") if folder is not None] + [""]
     for suffix in (".parquet", *JSON_LINES):
-        for folder in folders:
-            shards = sorted(folder.glob(f"{split}-*{suffix}")) or sorted(folder.glob(f"{split}{suffix}"))
+        patterns = [(f"{folder}{split}-*{suffix}", f"{folder}{split}{suffix}") for folder in folders]
+        patterns.append((f"{configuration}/{split}/*{suffix}", f"{configuration}/partial-{split}/*{suffix}"))
+        patterns.append((f"*_{split}{suffix}", f"*-{split}{suffix}"))
+        for pattern in (one for pair in patterns for one in pair):
+            shards = [
+                name for name in names if fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
+            ]
             if shards:
                 return shards
-    lines = [path for path in snapshot.iterdir() if path.name.endswith((".jsonl", ".jsonl.gz"))]
-    return lines if split == "train" and len(lines) == 1 else []
+    top = [name for name in names if "/" not in name and name not in DESCRIPTIONS]
+    tables = [name for name in top if name.endswith(".parquet")]
+    lines = [name for name in top if name.endswith(JSON_LINES)]
+    return [] if split != "train" else tables or (lines if len(lines) == 1 else [])

@@ -8,14 +8,17 @@ from the question's wrong candidates.
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from datasets import Features, List, Value
 
+from preftune.data.arrow import Spill, write_dataset
 from preftune.data.chat import ChatTokenizer, encode_completion, encode_prompt, truncate_prompt
-from preftune.data.pools import Draft, Pool
+from preftune.data.pools import Ahead, Draft, Pool
 from preftune.errors import PreftuneError
+from preftune.progress import track
 from preftune.settings.data import MixSettings
 
 IDS = List(Value("int32"))
@@ -40,23 +43,29 @@ Encode = Callable[[Draft, random.Random], list[Example]]
 
 @dataclass
 class Mix:
-    """Examples drawn so far, what was left out, by reason and task, and whose prompts were cut, by task."""
+    """Examples drawn so far, by task, and their tokens; what was left out, by reason and task; whose prompts were cut, by task."""
 
-    examples: list[Example]
-    dropped: Counter[str]
-    truncated: Counter[str]
+    tasks: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    truncated: Counter[str] = field(default_factory=Counter)
+    faithful_bugs: int = 0
+
+    def count(self, example: Example) -> None:
+        """Count an example."""
+        self.tasks[example["task"]] += 1
+        self.tokens += sum(len(ids) for key, ids in example.items() if key.endswith("_ids"))
+        self.faithful_bugs += example.get("faithful_bug", False)
 
     def facts(self) -> dict[str, Any]:
         """Return the counts for the record; `faithful_bugs` counts the pairs that were kept although equal."""
-        tokens = sum(len(ids) for row in self.examples for key, ids in row.items() if key.endswith("_ids"))
-        tasks = Counter(row["task"] for row in self.examples)
         return {
-            "examples": len(self.examples),
-            "tokens": tokens,
-            "tasks": dict(sorted(tasks.items())),
+            "examples": self.tasks.total(),
+            "tokens": self.tokens,
+            "tasks": dict(sorted(self.tasks.items())),
             "dropped": dict(sorted(self.dropped.items())),
             "truncated": dict(sorted(self.truncated.items())),
-            "faithful_bugs": sum(row.get("faithful_bug", False) for row in self.examples),
+            "faithful_bugs": self.faithful_bugs,
         }
 
 
@@ -139,9 +148,20 @@ def _turns(pools: Sequence[Pool], settings: MixSettings, rows: int) -> list[Pool
     return [pool for pool, count in zip(pools, apportion(rows, weights), strict=True) for _ in range(count)]
 
 
-def draw_mix(pools: Sequence[Pool], settings: MixSettings, seed: int, encode: Encode, copies: int = 1) -> Mix:
-    """Return the examples of a mix in a seeded order: from every pool the same number (to within one), or with sampling
-    by size in proportion to min(its rows, elbow). The `copies` examples that `encode` makes of one item stay together.
+def draw_mix(
+    pools: Sequence[Pool],
+    settings: MixSettings,
+    seed: int,
+    encode: Encode,
+    features: Features,
+    folder: Path,
+    *,
+    copies: int = 1,
+    ahead: Ahead = lambda texts: None,
+) -> Mix:
+    """Write the examples of a mix in a seeded order as a `datasets` folder of these features: from every pool the same number (to within one), or
+    with sampling by size in proportion to min(its rows, elbow). The `copies` examples that `encode` makes of one item stay
+    together. `ahead` is told the texts of items that will follow, and may tokenise them together.
 
     An item that cannot be used is counted and the pool's next one is taken; a pool without any usable item
     in one whole pass, and examples that are no multiple of `copies`, are PreftuneErrors.
@@ -151,17 +171,30 @@ def draw_mix(pools: Sequence[Pool], settings: MixSettings, seed: int, encode: En
             f"the mix has examples: {settings.examples}, no multiple of copies: {copies}: change one of them."
         )
     rng = random.Random(seed)
-    mix = Mix([], Counter(), Counter())
+    mix = Mix()
     turns = _turns(pools, settings, settings.examples // copies)
-    rows = [_usable(pool, settings, rng, encode, mix) for pool in turns]
-    rng.shuffle(rows)
-    mix.examples = [example for row in rows for example in row]
+    spill = Spill(folder / ".rows", features)
+    for pool in track(turns, "items drawn", unit="item"):
+        for example in _usable(pool, settings, rng, encode, ahead, mix):
+            mix.count(example)
+            spill.add(example)
+    spill.finish()
+    order = list(range(len(turns)))
+    rng.shuffle(order)
+    write_dataset(spill, [row * copies + copy for row in order for copy in range(copies)], folder)
     return mix
 
 
-def _usable(pool: Pool, settings: MixSettings, rng: random.Random, encode: Encode, mix: Mix) -> list[Example]:
+def _usable(
+    pool: Pool,
+    settings: MixSettings,
+    rng: random.Random,
+    encode: Encode,
+    ahead: Ahead,
+    mix: Mix,
+) -> list[Example]:
     for _ in range(2 * len(pool.drafts)):  # holds one whole pass, wherever the present one stands
-        draft = pool.next(rng)
+        draft = pool.next(rng, ahead)
         row = encode(draft, rng)
         faults = [_mend(example, draft, settings, mix) for example in row]
         fault = next(filter(None, faults), None)

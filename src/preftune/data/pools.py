@@ -1,12 +1,15 @@
 """Pools of a training mix: the rows of each task (or data set of dialogues) in words, read in a seeded order and cycled."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
+from preftune.data.arrow import MappedRows
 from preftune.data.prepared import open_split
 from preftune.data.tasks.base import Task
 from preftune.data.tasks.registry import TASKS_FILE, find_tasks, read_rows
@@ -15,6 +18,8 @@ from preftune.errors import PreftuneError
 from preftune.names import nearest
 
 DIALOGUE_COLUMNS = ("prompt", "response")
+AHEAD = 64
+"""Items of a pool that are read and tokenised together."""
 
 
 @dataclass(frozen=True)
@@ -27,38 +32,78 @@ class Draft:
     positive: str
     negatives: list[str]
 
+    def texts(self) -> list[str]:
+        """Return every text that is tokenised."""
+        return [*(message["content"] for message in self.messages), self.positive, *self.negatives]
+
+
+Word = Callable[[Mapping[str, Any], int], Draft]
+Ahead = Callable[[Sequence[str]], None]
+
+
+class Drafts:
+    """The items of a pool, in words; rows are read and worded when they are asked for."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[range, MappedRows, Word]] = []
+
+    def add(self, rows: Dataset, word: Word) -> None:
+        """Append the items that `word` makes of the rows and their numbers."""
+        mapped, start = MappedRows(rows), len(self)
+        self._parts.append((range(start, start + len(mapped)), mapped, word))
+
+    def __len__(self) -> int:
+        return self._parts[-1][0].stop if self._parts else 0
+
+    def read(self, places: Sequence[int]) -> list[Draft]:
+        """Return the items at these places."""
+        found: dict[int, Draft] = {}
+        for span, rows, word in self._parts:
+            here = [place for place in places if place in span]
+            if here:
+                numbers = [place - span.start for place in here]
+                drafts = map(word, rows.take(numbers), numbers)
+                found.update(zip(here, drafts, strict=True))
+        return [found[place] for place in places]
+
 
 @dataclass
 class Pool:
     """All rows of one task group, read in a seeded order that is cycled; `cycle` counts the passes."""
 
     name: str
-    drafts: list[Callable[[], Draft]]
+    drafts: Drafts = field(default_factory=Drafts)
     order: list[int] = field(default_factory=list)
     cycle: int = -1
+    _ready: dict[int, Draft] = field(default_factory=dict)
 
-    def next(self, rng: random.Random) -> Draft:
-        """Return the next item."""
+    def next(self, rng: random.Random, ahead: Ahead) -> Draft:
+        """Return the next item; it and those that follow it are read together, and their texts told to `ahead`."""
         if not self.order:
             self.order = rng.sample(range(len(self.drafts)), len(self.drafts))
             self.cycle += 1
-        return self.drafts[self.order.pop()]()
+        if self.order[-1] not in self._ready:
+            places = self.order[: -AHEAD - 1 : -1]
+            self._ready = dict(zip(places, self.drafts.read(places), strict=True))
+            ahead([text for draft in self._ready.values() for text in draft.texts()])
+        return self._ready.pop(self.order.pop())
 
 
-def task_drafts(task: Task, rows: Dataset) -> Iterator[Callable[[], Draft]]:
-    """Yield a draft maker for each row of a task's train split."""
-
-    def make(index: int) -> Draft:
-        question = task.question(rows[index], index)
-        others = [text for place, text in enumerate(question.candidates) if place != question.gold]
-        return Draft(question.document, task.name, question.messages, question.answer, others)
-
-    for index in range(len(rows)):
-        yield lambda index=index: make(index)  # type: ignore[misc]
+def word_question(task: Task, row: Mapping[str, Any], index: int) -> Draft:
+    """Return the item of a row of a task's train split."""
+    question = task.question(row, index)
+    others = [text for place, text in enumerate(question.candidates) if place != question.gold]
+    return Draft(question.document, task.name, question.messages, question.answer, others)
 
 
-def dialogue_drafts(name: str, folders: Mapping[str, Path]) -> Iterator[Callable[[], Draft]]:
-    """Yield a draft maker for each row of a data set of dialogues."""
+def word_dialogue(name: str, row: Mapping[str, Any], index: int) -> Draft:
+    """Return the item of a row of a data set of dialogues."""
+    messages = [*row.get("opening", []), {"role": "user", "content": row["prompt"]}]
+    return Draft(row["document"], name, messages, row["response"], [])
+
+
+def open_dialogues(name: str, folders: Mapping[str, Path]) -> Dataset:
+    """Return the training rows of a data set of dialogues."""
     rows = open_split(name, "train", folders, name)
     missing = [column for column in DIALOGUE_COLUMNS if column not in rows.column_names]
     if missing:
@@ -66,13 +111,7 @@ def dialogue_drafts(name: str, folders: Mapping[str, Path]) -> Iterator[Callable
             f"{folders[name]} lacks the columns {', '.join(missing)} of a data set of dialogues: "
             f"take {name} out of the mix's tasks."
         )
-
-    def make(index: int) -> Draft:
-        row = rows[index]
-        return Draft(row["document"], name, [{"role": "user", "content": row["prompt"]}], row["response"], [])
-
-    for index in range(len(rows)):
-        yield lambda index=index: make(index)  # type: ignore[misc]
+    return rows
 
 
 def collect_pools(
@@ -102,14 +141,15 @@ def collect_pools(
                     f"the task {name} is not trained on in the {mix} mix ({tasks_file}): take it out of the mix's tasks."
                 )
             rows = open_split(task.dataset, "train", folders, f"the task {name}")
-            pools.setdefault(task.group, Pool(task.group, [])).drafts.extend(task_drafts(task, rows))
+            pools.setdefault(task.group, Pool(task.group)).drafts.add(rows, partial(word_question, task))
         elif name not in folders:
             raise PreftuneError(
                 f"{name!r} is neither a task of {tasks_file} nor a prepared data set: "
                 f"{nearest(name, [*known, *folders])}."
             )
         elif mix == "sft":
-            pools[name] = Pool(name, list(dialogue_drafts(name, folders)))
+            pools[name] = Pool(name)
+            pools[name].drafts.add(open_dialogues(name, folders), partial(word_dialogue, name))
         else:
             raise PreftuneError(
                 f"the data set {name} is no task of {tasks_file}, so it has no wrong answers: "

@@ -63,19 +63,19 @@ def choose(
 
 
 def read_split(
-    raw: Path, settings: QuestionSettings, split: Split, seed: int, tables: QuestionTables
+    raw: Path, images: Path, settings: QuestionSettings, split: Split, seed: int, tables: QuestionTables
 ) -> None:
-    """Add a split's chosen questions and their images to `tables`; every image is decoded once."""
+    """Add a split's chosen questions and their images to `tables`; every image is decoded once, `file` relative to `images`."""
     source = settings.splits[split]
     by_id = {row.question_id: row for row in read_source(raw, settings.format, source)}
     chosen = choose([(image_number(row.image), name) for name, row in by_id.items()], settings, split, seed)
     for image_id, names in track(chosen, f"images, {split}", unit="image"):
         # of GQA's ids only the string has the file's name
         image = by_id[names[0]].image if settings.format == "gqa" else image_id
-        path = find_image(raw, settings.format, source, image)
+        path = find_image(images, settings.format, source, image)
         picture = open_picture(path)
         tables.converted_to_rgb += picture.mode != "RGB"
-        file = path.relative_to(raw).as_posix()
+        file = path.relative_to(images).as_posix()
         shared = {"image_id": image_id, "split": split}
         tables.images.append(
             {**shared, "file": file, "width": picture.image.width, "height": picture.image.height}
@@ -116,11 +116,13 @@ def check_disjoint(tables: QuestionTables) -> None:
                 )
 
 
-def read_questions(raw: Path, settings: QuestionSettings, seed: int) -> QuestionTables:
-    """Read, check and choose the questions of all splits below `raw`."""
+def read_questions(
+    raw: Path, settings: QuestionSettings, seed: int, images: Path | None = None
+) -> QuestionTables:
+    """Read, check and choose the questions of all splits below `raw`, about images below `images` (null: there too)."""
     tables = QuestionTables()
     for split in settings.splits:
-        read_split(raw, settings, split, seed, tables)
+        read_split(raw, images or raw, settings, split, seed, tables)
         if settings.format == "scenes":
             read_text_split(raw, settings, split, seed, tables)
     check_disjoint(tables)

@@ -1,25 +1,26 @@
-"""Raw rows of a data set on disk, checked row by row, as a `datasets.DatasetDict` with explicit features."""
+"""Raw rows of a data set on disk, checked row by row and written as a `datasets` folder with explicit features."""
 
 import hashlib
 import random
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import yaml
-from datasets import Dataset, DatasetDict
 
+from preftune.data.arrow import Spill, write_dataset
+from preftune.data.repeats import Repeats
+from preftune.data.row_files import SplitFiles
 from preftune.data.schemas import SCHEMAS, Row, Schema, convert_row
 from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
-from preftune.files import read_jsonl
+from preftune.files import write_json
 from preftune.names import nearest
+from preftune.progress import track
 
 DATASETS_FILE = Path(__file__).resolve().parents[3] / "config" / "datasets.yaml"
-SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Source:
-    """One data set of the registry: its schema, the file of each split, splits without labels, official
-    counts, and the splits that are held out of another one where they have no file.
+    """One data set of the registry: its schema, the file of each split, splits without labels, official counts, the splits that
+    are held out of another one where they have no file, and its place on the hub (repo, configuration, revision, splits).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     unlabelled: tuple[str, ...]
     counts: dict[str, int]
     held_out: dict[str, HeldOut]
+    hub: dict[str, Any] = field(default_factory=dict)
 
 
 def find_source(name: str, path: Path = DATASETS_FILE) -> Source:
@@ -60,71 +62,47 @@ def find_source(name: str, path: Path = DATASETS_FILE) -> Source:
         unlabelled=tuple(entry.get("unlabelled", ())),
         counts=entry["counts"],
         held_out={split: HeldOut(**rule) for split, rule in entry.get("held_out", {}).items()},
+        hub=entry["sources"].get("hub", {}),
     )
 
 
-def find_files(source: Source, root: Path) -> dict[str, Path]:
-    """Return the file of each split that stands under `root`; none at all is a PreftuneError."""
-    found = {}
-    for split, name in source.files.items():
-        stem = name.removesuffix(".jsonl.gz")
-        for path in (root / f"{stem}{suffix}" for suffix in SUFFIXES):
-            if path.is_file():
-                found[split] = path
-                break
-    if not found:
-        raise PreftuneError(
-            f"no file of the data set {source.name} stands under {root} (looked for "
-            f"{', '.join(source.files.values())}): "
-            "set data_root to the folder that holds them."
-        )
-    return found
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a data set's rows: how many each split has, how many were dropped of each evaluation split because they
+    ask nothing (pairs of equal answers), and which stand more than once (`preftune.data.repeats`).
+    """
+
+    rows: dict[str, int]
+    dropped: Counter[str]
+    repeats: dict[str, dict[str, int]]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a .jsonl, .jsonl.gz or .parquet file."""
-    if path.suffix != ".parquet":
-        return read_jsonl(path)
-    try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise PreftuneError(
-            f"{path} is empty, truncated or not a parquet file: fetch or copy it again."
-        ) from error
-    if not rows:
-        raise PreftuneError(f"{path} is empty: fetch or copy it again.")
-    return rows
-
-
-def read_split(source: Source, split: str, path: Path) -> list[Row]:
-    """Return the checked rows of one split, each with its `document` name (split and source row from 0).
+def read_split(source: Source, split: str, files: SplitFiles) -> Iterator[Row]:
+    """Yield the checked rows of one split, each with its `document` name (split and source row from 0).
 
     Answers to GLUE's hidden test splits go to its server by that number, so there the column idx must be the same.
     """
     labelled = split not in source.unlabelled
+    identifier = source.schema.identifier
     seen: dict[Any, int] = {}
-    rows = []
-    for index, row in enumerate(read_rows(path)):
-        place = f"{path}, row {index + 1}"
+    for index, (place, row) in enumerate(files.rows()):
         checked = convert_row(source.schema, row, labelled, place)
-        if source.schema.identifier:
-            key = checked[source.schema.identifier]
+        if identifier:
+            key = checked[identifier]
             if key in seen:
                 raise PreftuneError(
-                    f"{place} has the same {source.schema.identifier} {key!r} as row {seen[key]}: "
-                    "take one of them out."
+                    f"{place} has the same {identifier} {key!r} as row {seen[key]}: take one of them out."
                 )
             seen[key] = index + 1
-            if source.schema.identifier == "idx" and not labelled and key != index:
+            if identifier == "idx" and not labelled and key != index:
                 raise PreftuneError(
                     f"{place} has the idx {key!r} where {index} is expected: give the whole split in its published order, by "
                     "which GLUE's server counts the rows."
                 )
-        rows.append({"document": f"{split}-{index}", **checked})
-    return rows
+        yield {"document": f"{split}-{index}", **checked}
 
 
-def check_counts(source: Source, counts: dict[str, int]) -> None:
+def check_counts(source: Source, counts: Mapping[str, int]) -> None:
     """Refuse a split whose number of rows is not the official one."""
     for split, count in counts.items():
         expected = source.counts.get(split)
@@ -136,24 +114,48 @@ def check_counts(source: Source, counts: dict[str, int]) -> None:
             )
 
 
-def limit_rows(rows: list[Row], limit: int | None, seed: str) -> list[Row]:
-    """Return `rows` in a seeded order, cut to `limit`."""
-    shuffled = list(rows)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled[:limit]
+def draw_order(rows: int, limit: int | None, seed: str) -> list[int]:
+    """Return the places of `rows` rows in a seeded order, cut to `limit`."""
+    order = list(range(rows))
+    random.Random(seed).shuffle(order)
+    return order[:limit]
 
 
-def hold_out(source: Source, splits: dict[str, list[Row]], seed: int) -> None:
-    """Move the registry's share of a split's rows into each held-out split that has no file.
+class _Rows:
+    """The rows of one split of a data set on their way to disk."""
+
+    def __init__(self, source: Source, split: str, folder: Path, repeats: Repeats) -> None:
+        self._schema, self._split, self._repeats = source.schema, split, repeats
+        self._together: list[Row] = []
+        self.spill = Spill(folder / f".{split}.rows", source.schema.features)
+        self.dropped = 0
+
+    def add(self, row: Row) -> None:
+        self._repeats.add(self._split, row)
+        if self._split != "train" and not self._schema.scorable(row):
+            self.dropped += 1
+        elif self._schema.regroup:  # small data sets, whose rows are made from several
+            self._together.append(row)
+        else:
+            self.spill.add(row)
+
+    def finish(self) -> None:
+        for row in self._schema.regroup(self._together) if self._schema.regroup else ():
+            self.spill.add(row)
+        self.spill.finish()
+
+
+def hold_out(source: Source, present: Mapping[str, SplitFiles], split: str, row: Row, seed: int) -> str:
+    """Return the split that a row of `split` belongs to: its own, or one that has no file and takes a share of this one.
 
     A hash of the prompt decides, so that rows of one prompt (but for case, punctuation, white space) stay together.
     """
-    for split, rule in source.held_out.items():
-        if split not in splits and rule.of in splits:
-            rows = splits[rule.of]
-            moved = [_fraction(f"{source.name}/{split}/{seed}/{fold_text(row['prompt'])}") for row in rows]
-            splits[split] = [row for row, place in zip(rows, moved, strict=True) if place < rule.share]
-            splits[rule.of] = [row for row, place in zip(rows, moved, strict=True) if place >= rule.share]
+    for other, rule in source.held_out.items():
+        if rule.of == split and other not in present:
+            place = _fraction(f"{source.name}/{other}/{seed}/{fold_text(row['prompt'])}")
+            if place < rule.share:
+                return other
+    return split
 
 
 def _fraction(text: str) -> float:
@@ -163,28 +165,40 @@ def _fraction(text: str) -> float:
 
 def prepare(
     source: Source,
-    files: dict[str, Path],
+    files: Mapping[str, SplitFiles],
+    folder: Path,
     limit_train: int | None,
     limit_evaluation: int | None,
     seed: int,
     official: bool,
-) -> tuple[DatasetDict, Counter[str]]:
-    """Return every split of a data set, checked, shuffled by `seed` and cut, and how many rows of each evaluation split
-    were dropped because they ask nothing (pairs of equal answers); `official` also checks the full counts.
+) -> Prepared:
+    """Write every split of a data set, checked, shuffled by `seed` and cut, as the folder of a `datasets.DatasetDict`;
+    `official` also checks the full counts.
     """
-    splits = {split: read_split(source, split, path) for split, path in files.items()}
+    repeats = Repeats(source.schema)
+    held = [split for split, rule in source.held_out.items() if split not in files and rule.of in files]
+    splits = {split: _Rows(source, split, folder, repeats) for split in (*files, *held)}
+    counts = {}
+    for split, place in files.items():
+        counts[split] = 0
+        rows = read_split(source, split, place)
+        total = source.counts.get(split) if official else None
+        for row in track(rows, f"rows, {split}", total=total, unit="row") if total else rows:
+            counts[split] += 1
+            splits[hold_out(source, files, split, row, seed)].add(row)
     if official:
-        check_counts(source, {split: len(rows) for split, rows in splits.items()})
-    hold_out(source, splits, seed)
-    prepared, dropped = {}, Counter[str]()
-    for split, rows in splits.items():
-        scorable = rows if split == "train" else [row for row in rows if source.schema.scorable(row)]
-        dropped[split] += len(rows) - len(scorable)
+        check_counts(source, counts)
+    written = {}
+    for split, kept in splits.items():
+        kept.finish()
         limit = limit_train if split == "train" else limit_evaluation
-        kept = limit_rows(source.schema.regroup(scorable), limit, f"{source.name}/{split}/{seed}")
-        if not kept:
+        order = draw_order(kept.spill.rows, limit, f"{source.name}/{split}/{seed}")
+        if not order:
             raise PreftuneError(
                 f"the split {split} of {source.name} has no usable row: use a file with more rows."
             )
-        prepared[split] = Dataset.from_list(kept, features=source.schema.features)
-    return DatasetDict(prepared), +dropped
+        write_dataset(kept.spill, order, folder / split)
+        written[split] = len(order)
+    write_json(folder / "dataset_dict.json", {"splits": list(splits)})
+    dropped = Counter({split: kept.dropped for split, kept in splits.items()})
+    return Prepared(written, +dropped, repeats.count())

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from datasets import Features, List, Value
 
+from preftune.data import generative, hh_rlhf
+from preftune.data.hypotheses import oppose_hypotheses
 from preftune.data.reward_bench import SUBSETS
+from preftune.data.values import value_check
 from preftune.errors import PreftuneError
 
 Row = dict[str, Any]
@@ -22,8 +26,9 @@ class Schema:
     a split.
 
     `labels` maps a row to the labels that it allows, `convert` rewrites other encodings of the same data set, `scorable` says
-    whether a row asks anything (other rows are left out of every split but train), and `regroup` makes rows of the columns
-    `regrouped` from all the rows of a split.
+    whether a row asks anything (other rows are left out of every split but train), `regroup` makes rows of the columns
+    `regrouped` from all the rows of a split, and `asks` names the columns of the question (none: every text but the label and
+    the identifier), by which a row of one split is found again in another.
     """
 
     columns: Mapping[str, Any]
@@ -32,13 +37,29 @@ class Schema:
     identifier: str | None = None
     convert: Callable[[Row], Row] = lambda row: row
     scorable: Callable[[Row], bool] = lambda row: True
-    regroup: Callable[[list[Row]], list[Row]] = lambda rows: rows
+    regroup: Callable[[list[Row]], list[Row]] | None = None
     regrouped: Mapping[str, Any] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
 
     @property
     def features(self) -> Features:
         """Return the prepared features: `document` (split and source row) and the schema's columns."""
         return Features({"document": TEXT, **(self.regrouped or self.columns)})
+
+    @cached_property
+    def question(self) -> tuple[str, ...]:
+        """Return the columns of the question."""
+        names = (self.label, self.identifier)
+        return self.asks or tuple(
+            column for column, kind in self.columns.items() if kind == TEXT and column not in names
+        )
+
+    @cached_property
+    def checks(self) -> dict[str, Callable[[Any], Any]]:
+        """Return what checks the value of each column; made once, since every row goes through all of them."""
+        return {
+            column: value_check(kind, column, column == self.label) for column, kind in self.columns.items()
+        }
 
 
 def _fixed(*labels: Any) -> Callable[[Row], tuple[Any, ...]]:
@@ -105,26 +126,21 @@ def _answers_differ(row: Row) -> bool:
     return bool(row["chosen"] != row["rejected"])
 
 
-def oppose_hypotheses(rows: list[Row]) -> list[Row]:
-    """Return one row for each premise of NLI rows that has an entailed and a contradicted hypothesis (the first of each)."""
-    premises: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        premises.setdefault(row["premise"], {}).setdefault(row["label"], row)
-    return [
-        {
-            "document": found[0]["document"],
-            "passage": premise,
-            "supported": found[0]["hypothesis"],
-            "contradicted": found[2]["hypothesis"],
-        }
-        for premise, found in premises.items()
-        if {0, 2} <= set(found)
-    ]
+def _both_answer(row: Row) -> bool:
+    return _answers_differ(row) and bool(row["chosen"].strip()) and bool(row["rejected"].strip())
 
 
-def _boolq_label(row: Row) -> Row:
-    # The stand-alone data set holds a truth value `answer`, SuperGLUE's copy the number `label`.
-    return row | {"label": int(row["answer"])} if "label" not in row and "answer" in row else row
+def _boolq_texts(row: Row) -> Row:
+    # The stand-alone data set holds a truth value `answer`, the hub's copy of SuperGLUE the number `label`.
+    label = row.get("label", row.get("answer"))
+    labels = (
+        {"label": int(label) if isinstance(label, bool) else label}
+        if {"label", "answer"} & row.keys()
+        else {}
+    )
+    # SuperGLUE's copy has the title before the passage.
+    passages = {"passage": f"{row['title']} -- {row['passage']}"} if "title" in row else {}
+    return row | labels | passages
 
 
 def _hellaswag_texts(row: Row) -> Row:
@@ -144,7 +160,10 @@ PAIRS = Schema(
     {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT, "opening": MESSAGES},
     convert=_pair_texts,
     scorable=_answers_differ,
+    asks=("prompt",),
 )
+# A prompt with its answer, which are no pair: for SFT.
+TALK = Schema({"prompt": TEXT, "response": TEXT, "opening": MESSAGES}, asks=("prompt",))
 NLI = _glue("premise", "hypothesis", labels=3)
 SCHEMAS: dict[str, Schema] = {
     "sentence": _glue("sentence"),
@@ -166,6 +185,7 @@ SCHEMAS: dict[str, Schema] = {
         {"example_id": TEXT, "article": TEXT, "answer": TEXT, "question": TEXT, "options": TEXTS},
         "answer",
         lambda row: tuple("ABCDE"[: len(row["options"])]),
+        asks=("article", "question"),
     ),
     "hellaswag": Schema(
         {
@@ -197,7 +217,7 @@ SCHEMAS: dict[str, Schema] = {
         {"sentence": TEXT, "option1": TEXT, "option2": TEXT, "answer": TEXT}, "answer", _fixed("1", "2")
     ),
     "boolq": Schema(
-        {"passage": TEXT, "question": TEXT, "label": WHOLE}, "label", _fixed(0, 1), convert=_boolq_label
+        {"passage": TEXT, "question": TEXT, "label": WHOLE}, "label", _fixed(0, 1), convert=_boolq_texts
     ),
     "piqa": Schema({"goal": TEXT, "sol1": TEXT, "sol2": TEXT, "label": WHOLE}, "label", _fixed(0, 1)),
     "mmlu": Schema({"question": TEXT, "choices": TEXTS, "answer": WHOLE}, "answer", _fixed(0, 1, 2, 3)),
@@ -206,6 +226,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ultrafeedback": PAIRS,
     "orca": replace(PAIRS, convert=_orca_texts),
+    "hh-rlhf": replace(PAIRS, convert=hh_rlhf.pair_dialogues, scorable=_both_answer),
     "reward-bench": replace(
         PAIRS,
         columns={**PAIRS.columns, "subset": TEXT},
@@ -213,9 +234,20 @@ SCHEMAS: dict[str, Schema] = {
         regroup=name_subsets,
         regrouped=PAIRS.columns,
     ),
-    "gsm8k": Schema({"question": TEXT, "answer": TEXT}),
+    "gsm8k": Schema({"question": TEXT, "answer": TEXT}, asks=("question",)),
     "truthfulqa-mc1": Schema({"question": TEXT, "mc1_targets": {"choices": TEXTS, "labels": List(WHOLE)}}),
-    "dialogues": Schema({"prompt": TEXT, "response": TEXT}),
+    "dialogues": Schema({"prompt": TEXT, "response": TEXT}, asks=("prompt",)),
+    "alpaca": replace(TALK, convert=generative.follow_instruction),
+    "cnn-dailymail": replace(TALK, convert=generative.summarise_article),
+    "coqa": Schema(
+        {"story": TEXT, "questions": TEXTS, "answers": {"input_text": TEXTS}},
+        convert=generative.check_turns,
+        regroup=generative.split_turns,
+        regrouped=TALK.columns,
+    ),
+    "open-orca": replace(TALK, convert=generative.answer_orca),
+    "tinystories-instruct": replace(TALK, convert=generative.tell_story),
+    "tinystories-summary": replace(TALK, convert=generative.expand_summary),
 }
 
 
@@ -223,7 +255,7 @@ def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
     """Return the schema's columns of `row`; the first fault is a PreftuneError that names `place`."""
     try:
         converted = schema.convert(row)
-        kept = {column: _take(kind, converted[column], column) for column, kind in schema.columns.items()}
+        kept = {column: check(converted[column]) for column, check in schema.checks.items()}
     except KeyError as missing:
         if schema.label and missing.args[0] == schema.label and not labelled:
             return convert_row(schema, {**row, schema.label: None}, labelled, place)
@@ -232,25 +264,14 @@ def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
                 f"{place} has no label (column {schema.label}): use a labelled file or take the row out."
             ) from missing
         raise PreftuneError(
-            f"{place} has no column {missing.args[0]!r}: give the file the hub's own column names."
+            f"{place} has no column {missing.args[0]!r} (it has {', '.join(map(str, row))}): give the file the hub's own "
+            "column names."
         ) from missing
     except (ValueError, TypeError) as error:
         raise PreftuneError(f"{place}: {error}: correct the row or take it out.") from error
     if schema.label is not None:
         _check_label(schema, kept, labelled, place)
     return kept
-
-
-def _take(kind: Any, value: Any, column: str) -> Any:
-    """Return `value` if it has the type of the column (null stays null: the label's check judges it)."""
-    if isinstance(kind, dict):
-        return {name: _take(part, value[name], f"{column}.{name}") for name, part in kind.items()}
-    if isinstance(kind, List):
-        return [_take(kind.feature, item, column) for item in value]
-    wanted: tuple[type, ...] = {"string": (str,), "int64": (int,), "float64": (int, float)}[kind.dtype]
-    if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
-        raise ValueError(f"column {column} holds {type(value).__name__} {value!r:.40} and not {kind.dtype}")
-    return value
 
 
 def _check_label(schema: Schema, row: Row, labelled: bool, place: str) -> None:

@@ -5,12 +5,14 @@ the answer continues after `delimiter`, as in lm-eval). A task's entry has Jinja
 (`Task.fields`): `prompt`, and either `answers`, the words of the labels in their order, or `answer`, the wording of each
 `option` (with its `letter`). A prompt may name `answers`, the worded candidates. A chat prompt may be opened by `system`; a
 text prompt that names `option` is worded for each candidate apart (WinoGrande in lm-eval).
+
+A set with a `source` holds no words: each entry names the task of that code which words it (`foreign`), and the code is fetched.
 """
 
 import re
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +22,9 @@ import yaml
 from jinja2 import meta
 from pydantic import Field, ValidationError
 
+from preftune.data.foreign import CodeSource, start_wordings
 from preftune.errors import PreftuneError
-from preftune.files import sha256_file
+from preftune.files import atomic_write_text, sha256_file
 from preftune.settings.base import Settings
 
 FOLDER = Path(__file__).resolve().parents[3] / "config" / "templates"
@@ -43,12 +46,13 @@ _ENVIRONMENT.filters["wikihow"] = clean_wikihow
 class Wording(Settings):
     """One task's entry of a set."""
 
-    prompt: str
+    prompt: str = ""
     system: str | None = Field(default=None, description="the message before a chat prompt")
     answers: tuple[str, ...] = Field(
         default=(), strict=False, description="words of the labels, in their order"
     )
     answer: str | None = Field(default=None, description="wording of each option")
+    foreign: str | None = Field(default=None, description="the source's own task, such as arc/easy")
 
 
 class SetFile(Settings):
@@ -56,6 +60,10 @@ class SetFile(Settings):
 
     format: Literal["chat", "text"]
     delimiter: str = Field(default="", description="between a text prompt and its answer")
+    leading_eos: bool = Field(
+        default=False, description="whether a chat starts with the tokenizer's end-of-sequence token"
+    )
+    source: CodeSource | None = Field(default=None, description="code that words every task")
     tasks: dict[str, Wording]
 
 
@@ -77,6 +85,8 @@ class Template:
     format: str
     delimiter: str
     wording: Wording
+    leading_eos: bool = False
+    source: CodeSource | None = field(default=None, compare=False)
 
     @property
     def fields(self) -> set[str]:
@@ -86,6 +96,8 @@ class Template:
 
     def ask(self, fields: Mapping[str, Any], options: Sequence[str], letters: Sequence[str]) -> Asked:
         """Word a question; a field that a template names and the row lacks is a KeyError."""
+        if self.source is not None:
+            return self._ask_source(self.source, fields, options)
         wording = self.wording
         each = [{"option": text, "letter": letter} for text, letter in zip(options, letters, strict=True)]
         if wording.answer is None:
@@ -98,6 +110,19 @@ class Template:
             return Asked(candidates, [], tuple(_render(wording.prompt, {**known, **one}) for one in apart))
         system = [] if wording.system is None else [_message("system", _render(wording.system, known))]
         return Asked(candidates, [*system, _message("user", _render(wording.prompt, known))], ())
+
+    def _ask_source(self, source: CodeSource, fields: Mapping[str, Any], options: Sequence[str]) -> Asked:
+        """The source's own messages and candidates; of a row with options, each candidate must hold its option."""
+        task = str(self.wording.foreign)
+        messages, candidates = start_wordings(source, self.set_name).ask(task, fields)
+        held = len(candidates) == len(options) and all(
+            map(str.__contains__, candidates, map(str.strip, options))
+        )
+        if options and not held:
+            raise ValueError(
+                f"{task} of {source.url} words other candidates than its options, or in another order"
+            )
+        return Asked(candidates, messages, ())
 
 
 def _message(role: str, content: str) -> dict[str, str]:
@@ -138,14 +163,23 @@ class TemplateSet:
                 f"{self.path}: the template set {self.name} has no wording of {template}, which task {task} needs: add it or "
                 "take the task out."
             )
-        if len(wording.answers) != labels:
+        content = self.content
+        if content.source is None and len(wording.answers) != labels:
             remedy = (
                 "give a word for each label, in their order" if labels else "word each `option` by `answer`"
             )
             raise PreftuneError(
                 f"{self.path}: {template} has {len(wording.answers)} answers but {labels} labels: {remedy}."
             )
-        return Template(self.name, self.sha256, self.content.format, self.content.delimiter, wording)
+        return Template(
+            self.name,
+            self.sha256,
+            content.format,
+            content.delimiter,
+            wording,
+            content.leading_eos,
+            content.source,
+        )
 
 
 def add_templates_option(parser: ArgumentParser) -> None:
@@ -184,8 +218,20 @@ def read_templates(name: str) -> TemplateSet:
             f"{path}: key {'.'.join(map(str, first['loc']))}: {first['msg']}: correct the file."
         ) from error
     for task, wording in content.tasks.items():
-        _check(path, task, wording, content.format)
+        _check_origin(path, task, wording, content.source)
+        if content.source is None:
+            _check(path, task, wording, content.format)
     return TemplateSet(path.stem, path, sha256_file(path), content)
+
+
+def _check_origin(path: Path, task: str, wording: Wording, source: CodeSource | None) -> None:
+    given = wording.model_fields_set
+    if source is None and "prompt" not in given:
+        raise PreftuneError(f"{path}: key tasks.{task}.prompt: it is missing: correct the file.")
+    if given != {"foreign"} if source is not None else "foreign" in given:
+        raise PreftuneError(
+            f"{path}: {task}: a set with a source gives `foreign` alone, any other one never: correct it."
+        )
 
 
 def _check(path: Path, task: str, wording: Wording, form: str) -> None:
@@ -204,3 +250,26 @@ def _check(path: Path, task: str, wording: Wording, form: str) -> None:
         )
     if form == "text" and wording.system is not None:
         raise PreftuneError(f"{path}: {task}: a text set has no messages: put `system` into the prompt.")
+
+
+def write_fetched(path: Path, code: Path, output: Path) -> int:
+    """Write a set with the files of its source, which lie in `code`, as text; returns their number.
+
+    Raises:
+        PreftuneError: there is no code, or it is no text.
+    """
+    files = sorted(code.rglob("*.py"))
+    try:
+        texts = {file.relative_to(code).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    except UnicodeDecodeError as error:
+        raise PreftuneError(
+            f"{path}: a file of its source is no UTF-8 text ({error}): pin another commit."
+        ) from error
+    if not texts:
+        raise PreftuneError(
+            f"{path}: its source holds no code in the folder that it names: correct the key source."
+        )
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["source"]["files"] = texts
+    atomic_write_text(output, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return len(texts)

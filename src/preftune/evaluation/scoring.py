@@ -39,7 +39,8 @@ def encode_question(model: PreferenceModel, question: Question) -> tuple[Tree, .
         raise PreftuneError(
             f"example {question.document}: a branch is empty; repair or drop this row of the data."
         )
-    return (Tree(question.document, encode_prompt(tokenizer, question.messages), branches),)
+    opening = [tokenizer.eos_token_id] if question.leading_eos else []
+    return (Tree(question.document, [*opening, *encode_prompt(tokenizer, question.messages)], branches),)
 
 
 def _encode_text(model: PreferenceModel, question: Question) -> tuple[Tree, ...]:

@@ -117,10 +117,10 @@ class Files:
         return work
 
     def _fetched(self, name: str) -> Source | None:
-        """The one model or data set that a fetched folder is."""
+        """The one model or data set that a fetched folder is; none for the words of a template set."""
         record, parts = self.store.maker(name), name.split("/")
         if record is not None:
-            return next(iter(self._sources.of(record))) if record.rule.startswith("fetch_") else None
+            return next(iter(self._sources.of(record)), None) if record.rule.startswith("fetch_") else None
         return model_source(parts[-1]) if parts[-2:-1] == ["models"] else None
 
     def _licence(self, source: Source) -> Entity:

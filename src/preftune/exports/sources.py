@@ -47,8 +47,27 @@ def dataset_source(name: str) -> Source:
     """A data set of config/datasets.yaml."""
     entry = registry("datasets").get(name, {})
     sources = entry.get("sources", {})
-    kind = next((kind for kind in ("hub", "pypi") if kind in sources), "")
+    kind = next((kind for kind in ("hub", "urls", "pypi") if kind in sources), "")
     return _describe(name, "dataset", entry.get("licence"), {"kind": kind, **sources.get(kind, {})})
+
+
+@dataclass(frozen=True)
+class HubLocation:
+    """Where the rows of a data set's split are on the hub; empty where its registry names no repository."""
+
+    repo: str
+    configuration: str
+    split: str
+
+
+def hub_location(name: str, split: str) -> HubLocation:
+    """The hub's own names of a data set of config/datasets.yaml and of one of its splits."""
+    hub = registry("datasets").get(name, {}).get("sources", {}).get("hub", {})
+    return HubLocation(
+        str(hub.get("repo", "")),
+        str(hub.get("configuration", "")),
+        str(hub.get("splits", {}).get(split, split)),
+    )
 
 
 def embedded_source(rule: str) -> Source:
@@ -65,7 +84,7 @@ def given_source(name: str) -> Source:
 
 @cache
 def registry(name: str) -> dict[str, Any]:
-    """A registry of config/: models, datasets or tasks."""
+    """A registry of config/: models, datasets, tasks or licences."""
     return dict(read_yaml(ROOT / f"config/{name}.yaml"))
 
 
@@ -78,9 +97,9 @@ def _describe(name: str, kind: Literal["model", "dataset"], licence: Any, source
     elif source.get("kind") == "pypi":
         url = f"https://pypi.org/project/{source['package']}/{source['version']}/"
         origin = f"{source['member']} of the wheel {source['package']} {source['version']}"
-    elif source.get("urls"):
-        url = str(next(iter(source["urls"].values())))
-        origin = ", ".join(source["urls"].values())
+    elif source.get("archives"):
+        addresses = [str(archive["url"]) for archive in source["archives"].values()]
+        url, origin = addresses[0], ", ".join(addresses)
     elif source.get("path"):
         origin = f"local folder {source['path']}"
     return Source(name, kind, str(licence) if licence else UNKNOWN, origin, url, hub)
@@ -164,6 +183,7 @@ def registered_names(record: Record) -> list[str]:
     names = {
         "prepare_dataset": [output.rsplit("/", 1)[-1]],
         "prepare_captions": ["coco"],
+        "prepare_corpus": [str((record.facts["settings"] or {}).get("name"))],
         "prepare_questions": [str((record.facts["settings"] or {}).get("format"))],
     }
     return [name for name in names.get(record.rule, []) if name in registry("datasets")]

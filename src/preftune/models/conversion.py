@@ -11,14 +11,20 @@ from preftune.models.language import load_language_model
 from preftune.settings.sources import ModelSource
 
 
-def convert_model(source: ModelSource, fetched: Path, output: Path) -> None:
-    """Write the model folder `output` from what was fetched, by the source's format."""
+def convert_model(source: ModelSource, fetched: Path, output: Path, tokenizer: Path | None = None) -> None:
+    """Write the model folder `output` from what was fetched, by the source's format; `tokenizer` is the folder of a tokenizer
+    that lies elsewhere.
+    """
     if source.format == "gguf":
         convert_gguf(fetched, output)
     elif source.format == "efficientnet-lite":
         from preftune.models.encoders.convert import convert_efficientnet
 
         convert_efficientnet(fetched, source.name, output)
+    elif source.format == "lsw":
+        from preftune.models.lsw.checkpoints import convert_released
+
+        convert_released(fetched, output, tokenizer)
     else:
         shutil.copytree(fetched, output, ignore=shutil.ignore_patterns(".cache", "run.json"))
     if source.chat_tokens:

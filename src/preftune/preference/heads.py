@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.errors import PreftuneError
 from preftune.models.policy import load_policy, save_policy
-from preftune.preference.reward_head import HEAD_CONFIG, HeadConfig, RewardHead, load_head, save_head
+from preftune.preference.reward_head import (
+    HEAD_CONFIG,
+    HeadConfig,
+    RewardHead,
+    load_head,
+    save_head,
+    state_width,
+)
 from preftune.preference.scoring import score_trees
 from preftune.training.packing import Layout
 from preftune.training.reader import TreeReader
@@ -62,7 +69,7 @@ class PreferenceModel(nn.Module):
         self.tokenizer = tokenizer
         self.head = head
         if head is not None:
-            _check_fit(head.config, self.causal_lm.config.hidden_size, tokenizer)
+            _check_fit(head.config, state_width(self.causal_lm.config), tokenizer)
         self.reader = TreeReader(self.causal_lm)
 
     @classmethod
@@ -179,7 +186,7 @@ class PreferenceModel(nn.Module):
 
 def head_shape(config: Any, tokenizer: Any) -> dict[str, int]:
     """What a head must know of its language model: width, inner_width of the SwiGLU poolers, marker_id."""
-    width = config.hidden_size
+    width = state_width(config)
     # Models that name no inner width (GPT-2) use four times the width, their own default.
     inner_width = getattr(config, "intermediate_size", None) or 4 * width
     return {"width": width, "inner_width": inner_width, "marker_id": marker_id(tokenizer)}

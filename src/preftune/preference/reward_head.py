@@ -5,6 +5,7 @@ Source: Hadji-Kyriacou and Arandjelovic (2024), arXiv 2405.20053 (Direct Prefere
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -50,6 +51,11 @@ class RewardHead(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooler(hidden.float())
             return {name: head(pooled).squeeze(-1) for name, head in self.heads.items()}
+
+
+def state_width(config: Any) -> int:
+    """Width of the states that a head reads: OPT-350m projects its last ones to the width of its table."""
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
 
 
 def save_head(head: RewardHead, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from preftune.preference.reward_head import state_width
 from preftune.progress import track
 from preftune.training.batches import TOKENS_PER_PASS
 from preftune.training.trees import Tree
@@ -64,7 +65,7 @@ def score_trees(
             name: np.empty(starts[-1], dtype=np.float32)
             for name in (model.head.config.names if model.head else ())
         },
-        states=torch.empty(starts[-1], model.causal_lm.config.hidden_size) if states else None,
+        states=torch.empty(starts[-1], state_width(model.causal_lm.config)) if states else None,
     )
     budget = tokens_per_pass or TOKENS_PER_PASS[model.device.type]
     try:

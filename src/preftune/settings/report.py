@@ -6,6 +6,9 @@ from pydantic import Field
 
 from preftune.settings.base import Settings
 
+OTHER_MODEL = "other language model"
+"""What the data of a table or figure say, beside its name, where the language model is not the paper's."""
+
 
 class TableSettings(Settings):
     """What a table says about itself."""
@@ -14,6 +17,10 @@ class TableSettings(Settings):
     scale: str
     data: str = Field(description="embedded, or the name of the real data's source")
     runs: tuple[str, ...] = Field(strict=False, description="runs of this scale")
+    tolerance: float | None = Field(
+        default=None,
+        description="what `reproduced` means at this scale, in the table's unit (null: as each cell says)",
+    )
 
 
 class MultitaskTableSettings(TableSettings):

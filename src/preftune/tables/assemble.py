@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preftune.adapters.parameters import paper_parameter_table
+from preftune.settings.report import OTHER_MODEL
 from preftune.stats.bootstrap import Array
 from preftune.stats.intervals import bootstrap_interval, cell_interval
 from preftune.tables.cells import DERIVED, EXACT, INAPPLICABLE, NOT_RUN, PAIRED, WORDS, Cell, CellRecord
@@ -20,17 +21,20 @@ class Setting:
     """What decides whether a number can be held against the paper's: the scale and the data.
 
     fingerprint: of what a table was made from, which it prints.
+    tolerance: how far a number may be from the published one, whatever its interval: the papers' own models are scored again,
+        so that nothing but rounding may differ. None: as the cell says, or within the interval.
     """
 
     scale: str
     data: str
     fingerprint: str = ""
+    tolerance: float | None = None
 
     @property
     def incomparable(self) -> str:
-        """Why nothing at this scale compares with the paper; empty at the paper's scale on real data."""
-        if self.scale == "paper" and "embedded" not in self.data:
-            return ""
+        """Why no number compares with the paper's; empty with the paper's models on real data."""
+        if self.scale in ("paper", "released") and "embedded" not in self.data:
+            return self.data[self.data.index(OTHER_MODEL) :] if OTHER_MODEL in self.data else ""
         return f"{self.scale} scale, data {self.data}"
 
 
@@ -158,8 +162,10 @@ def judge(
         return f"not comparable: {setting.incomparable}", ""
     if cell.split and split and split != cell.split:
         return f"not comparable: scored on {split}, published on {cell.split}", ""
-    tolerance = cell.tolerance or 0.0
     low, high = interval or (value, value)
+    if setting.tolerance is not None:
+        low = high = value
+    tolerance = setting.tolerance or cell.tolerance or 0.0
     near = abs(value - cell.published_value) <= tolerance or low <= cell.published_value <= high
     distance = f"{value - cell.published_value:+.{cell.unit.decimals}f} from the published number"
     return ("reproduced" if near else "differs"), "" if exact and near else distance

@@ -97,6 +97,8 @@ def describe(table: str, records: Sequence[CellRecord], setting: Setting) -> lis
         lines[0] += f" · not comparable with the paper ({setting.incomparable})"
     if any(record.published for record in records):
         lines.append("Published numbers in parentheses.")
+    if setting.tolerance is not None:
+        lines.append(f"Reproduced: no further than {setting.tolerance:g} from the published number.")
     lines += describe_intervals(run)
     if run:
         items, seeds = (span(getattr(record, name) for record in run) for name in ("n_items", "n_seeds"))

@@ -2,10 +2,11 @@
 
 from functools import cache, cached_property
 
-from preftune.workflow.jobs import Job, Jobs
+from preftune.workflow.jobs import Job
+from preftune.workflow.pretraining_jobs import PretrainingJobs
 
 
-class CaptioningJobs(Jobs):
+class CaptioningJobs(PretrainingJobs):
     """Every job between the images and the scores of the captioners."""
 
     def encoder(self, name: str) -> str:
@@ -24,7 +25,7 @@ class CaptioningJobs(Jobs):
         encoder = settings["encoder"]
         settings = {key: value for key, value in settings.items() if key != "encoder"}
         parents = (
-            self.fetch_model(self.config.context_peft.model),
+            self.captioner_base,
             self.compute_features(encoder),
             self.prepare_captions(),
         )
@@ -32,17 +33,17 @@ class CaptioningJobs(Jobs):
 
     @cache
     def prepare_captions(self) -> Job:
-        settings = self.config.context_peft.captions.model_dump(mode="json")
+        settings = self.context_peft.captions.model_dump(mode="json")
         return self.job("prepare_captions", settings, parents=self._raw_parents("context_peft", "coco"))
 
     @cache
     def compute_features(self, encoder: str) -> Job:
         parents = (self.fetch_model(encoder), self.prepare_captions())
-        return self.job("compute_features", self.config.context_peft.features.model_dump(), parents=parents)
+        return self.job("compute_features", self.context_peft.features.model_dump(), parents=parents)
 
     @cache
     def evaluate_captioner(self, run: str, seed: int) -> Job:
-        settings = self.config.context_peft.evaluation
+        settings = self.context_peft.evaluation
         parents = (
             self.train_captioner(run, seed),
             self.compute_features(self.encoder(run)),
@@ -53,11 +54,11 @@ class CaptioningJobs(Jobs):
 
     @cache
     def evaluate_captions(self, run: str, seed: int) -> Job:
-        settings = self.config.context_peft.metrics.model_dump()
+        settings = self.context_peft.metrics.model_dump()
         return self.job("evaluate_captions", settings, parents=(self.evaluate_captioner(run, seed),))
 
     def compute_attention(self) -> Job:
-        settings = self.config.context_peft.attention.model_dump()
+        settings = self.context_peft.attention.model_dump()
         run = self.run(settings.pop("run"))
         parents = (
             self.train_captioner(run.name, run.seeds[0]),

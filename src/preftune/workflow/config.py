@@ -5,7 +5,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from preftune.errors import PreftuneError
 from preftune.settings.alignment import AlignmentSettings
@@ -33,6 +33,7 @@ from preftune.settings.evaluation import (
     SecondOpinionSettings,
 )
 from preftune.settings.multitask import MultitaskEvaluationSettings, MultitaskSettings
+from preftune.settings.pretraining import PretrainingSection
 from preftune.settings.questions import QuestionSettings
 from preftune.settings.reference import ReferenceOptions
 from preftune.settings.sft import SftSettings
@@ -84,21 +85,28 @@ class BestOfSection(BestOfSettings):
     runs: tuple[str, ...] = Field(strict=False, description="runs, in the order of the table")
 
 
-class DphSection(Settings):
-    """The DPH paper at this scale."""
+class ScoringSection(Settings):
+    """The DPH paper at a scale that trains nothing: what scoring needs."""
 
-    model: str = Field(description="a model of kind language in config/models.yaml")
+    model: str = Field(
+        description="a model of kind language in config/models.yaml; by its size jobs are counted"
+    )
     templates: str = Field(
         default="chat",
         description="template set of config/templates/ that words every question, or a .yaml of one's own",
     )
     datasets: DatasetSettings
+    evaluation: EvaluationSection
+
+
+class DphSection(ScoringSection):
+    """The DPH paper at this scale."""
+
     sft_mix: SftMixSettings
     preference_mix: PreferenceMixSettings
     sft: SftSettings
     reference: ReferenceOptions = ReferenceOptions()
     alignment: AlignmentSettings
-    evaluation: EvaluationSection
     drift: DriftSection
     best_of: BestOfSection
     gradients: GradientSettings
@@ -110,6 +118,9 @@ class ContextPeftSection(Settings):
     """The Context-PEFT paper at this scale."""
 
     model: str = Field(description="a model of kind language in config/models.yaml")
+    pretraining: PretrainingSection | None = Field(
+        default=None, description="how the model is pre-trained here; null: it is fetched"
+    )
     captions: CaptionDataSettings
     features: FeatureSettings
     captioning: CaptioningSection
@@ -119,6 +130,12 @@ class ContextPeftSection(Settings):
     multitask: MultitaskSection | None = Field(
         default=None, description="null: left out, where there are no questions about images"
     )
+
+    @field_validator("pretraining", mode="before")
+    @classmethod
+    def _read_null(cls, value: Any) -> Any:
+        """Snakemake's --config takes null for a word."""
+        return None if value == "null" else value
 
 
 class Selection(Settings):
@@ -130,11 +147,14 @@ class Selection(Settings):
 
 
 class Config(Settings):
-    """One scale."""
+    """One scale: what all have in common. The scale `released` has no more than this: it trains nothing."""
 
-    scale: Literal["demo", "small-cpu", "small-gpu", "paper", "miniature"]
+    scale: Literal["demo", "small-cpu", "small-gpu", "paper", "miniature", "released"]
     data: Literal["embedded", "local", "hub"] = Field(description="where the rows of both papers come from")
-    data_root: str | None = Field(default=None, description="folder of raw rows, where data is local")
+    data_root: str | None = Field(default=None, description="folder of raw rows that somebody placed by hand")
+    local_datasets: tuple[str, ...] = Field(
+        default=(), strict=False, description="data sets that stand in data_root, where data is hub"
+    )
     results: str = Field(description="folder of everything that the workflow makes; no two scales share one")
     resources: str = Field(default="resources", description="folder of fetched and generated raw files")
     runs: str = Field(default="config/runs.tsv", description="the registry of runs")
@@ -146,9 +166,15 @@ class Config(Settings):
     threads: int = Field(ge=1, description="CPU threads of a training or scoring job; bytes depend on it")
     language_data: LanguageDataSettings | None = Field(default=None, description="size of the embedded rows")
     scenes: SceneSettings | None = Field(default=None, description="size of the embedded scenes")
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="how far a number may be from the published one, in the table's unit, whatever its interval (null: as its "
+        "cell says, or within its interval)",
+    )
     only: Selection = Selection()
-    dph: DphSection
-    context_peft: ContextPeftSection
+    dph: ScoringSection
+    context_peft: ContextPeftSection | None = None
 
     @property
     def training_gpus(self) -> int:
@@ -156,16 +182,30 @@ class Config(Settings):
         return 0 if self.device == "cpu" or self.scale == "demo" else self.gpus
 
 
+class TrainedConfig(Config):
+    """A scale of both papers, with all that they train."""
+
+    dph: DphSection
+    context_peft: ContextPeftSection
+
+
 def validate_config(raw: dict[str, Any], source: str) -> Config:
     """Check a raw config; the error names the key, its file and the nearest valid spelling."""
-    config = validate(Config, raw, source)
-    if config.data == "embedded" and (config.language_data is None or config.scenes is None):
+    schema = Config if raw.get("scale") == "released" else TrainedConfig
+    config = validate(schema, raw, source)
+    lacking = config.language_data is None or (config.context_peft is not None and config.scenes is None)
+    if config.data == "embedded" and lacking:
         raise PreftuneError(
             f"{source}: data is embedded, so the keys language_data and scenes must give its size."
         )
     if config.data == "local" and not config.data_root:
         raise PreftuneError(
             f"{source}: data is local, so the key data_root must name a folder (--config data_root=FOLDER)."
+        )
+    if config.local_datasets and (config.data != "hub" or not config.data_root):
+        raise PreftuneError(
+            f"{source}: local_datasets names data sets that stand in data_root while all others are fetched: set data: hub and "
+            "data_root to their folder."
         )
     if config.device == "cpu" and config.gpus > 1:
         raise PreftuneError(f"{source}: device is cpu, so the key gpus must be 1 (found {config.gpus}).")

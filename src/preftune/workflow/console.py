@@ -10,7 +10,7 @@ from preftune.provenance.digest import ROOT
 from preftune.workflow.outputs import find_stale, is_current, list_selected
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import Forecast
-from preftune.workflow.targets import FIGURES, TABLES, Targets
+from preftune.workflow.targets import Targets
 
 _started = time.monotonic()
 
@@ -44,11 +44,14 @@ def announce_forecast(plan: Plan, forecast: Forecast) -> None:
 def summarise_results(plan: Plan, targets: Targets) -> None:
     """Names of the tables, figures and the report, and the first table in full."""
     folder = targets.results
-    for paper in TABLES:
+    for paper in plan.papers:
         claims = ROOT / folder / paper / "tables" / "claims.md"
         if claims.is_file():
             say(f"\n{claims.read_text().strip()}\n")
-        for kind, names, suffix in (("tables", TABLES[paper], "md"), ("figures", FIGURES[paper], "png")):
+        for kind, names, suffix in (
+            ("tables", plan.tables[paper], "md"),
+            ("figures", plan.figures[paper], "png"),
+        ):
             there = [name for name in names if (ROOT / folder / paper / kind / f"{name}.{suffix}").is_file()]
             if there:
                 say(f"{paper} {kind}: {folder}/{paper}/{kind}/{{{','.join(there)}}}.{suffix}")

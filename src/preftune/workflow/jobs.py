@@ -13,16 +13,22 @@ from functools import cache
 from typing import Any
 
 from preftune.errors import PreftuneError
+from preftune.fetching.pins import Pins, describe_pins, read_pins
 from preftune.files import sha256_file
 from preftune.provenance.digest import ROOT, code_digest
 from preftune.provenance.record import hash_settings
 from preftune.settings.alignment import AlignmentSettings
 from preftune.settings.base import Settings
+from preftune.settings.released import ReleasedSettings
+from preftune.settings.report import OTHER_MODEL
 from preftune.settings.sft import SftSettings
 from preftune.workflow.config import (
     CaptioningSection,
     Config,
+    ContextPeftSection,
+    DphSection,
     MultitaskRun,
+    TrainedConfig,
     did_you_mean,
     relative_to_root,
     validate,
@@ -37,13 +43,20 @@ _STAGE_SCHEMAS: dict[str, type[Settings]] = {
 }
 
 
-SHARED = ("fetch_model", "fetch_dataset", "generate_language_data", "generate_scenes")
+PAPER_MODELS = {"dph": "lovelace-medium-alpha1", "context_peft": "cpeft-lm-150m"}
+"""The language model of each paper: numbers of another one are not comparable with the paper's, only their order is."""
+SHARED = ("fetch_model", "fetch_dataset", "fetch_prompts", "generate_language_data", "generate_scenes")
 """Rules below resources/: what they make is the same for every scale, so the scale's threads and device do not count."""
 
 
 @cache
 def _file_hash(file: str) -> str:
     return sha256_file(ROOT / file)
+
+
+@cache
+def _pins() -> Pins:
+    return read_pins()
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,37 @@ class Jobs:
         self.models = read_yaml(ROOT / config.models)
         self.datasets = read_yaml(ROOT / "config/datasets.yaml")
         self.tasks = read_yaml(ROOT / "config/tasks.yaml")
+        if unknown := sorted(set(config.local_datasets) - set(self.datasets)):
+            raise PreftuneError(
+                f"{source}: local_datasets: unknown data set {unknown[0]}{did_you_mean(unknown[0], self.datasets)}"
+            )
         self._jobs: dict[tuple[Any, ...], Job] = {}
+
+    @property
+    def trains(self) -> bool:
+        """Whether this scale holds both papers with their trainings; else it scores released models of the DPH paper alone."""
+        return isinstance(self.config, TrainedConfig)
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The papers that this scale holds."""
+        return ("dph",) if self.config.context_peft is None else ("dph", "context_peft")
+
+    @property
+    def dph(self) -> DphSection:
+        """The DPH paper's section of the config, of a scale that trains."""
+        if not isinstance(self.config.dph, DphSection):
+            raise PreftuneError(
+                f"{self.source}: the scale {self.config.scale} trains nothing: take another config."
+            )
+        return self.config.dph
+
+    @property
+    def context_peft(self) -> ContextPeftSection:
+        """The Context-PEFT paper's section of the config."""
+        if self.config.context_peft is None:
+            raise PreftuneError(f"{self.source}: the section context_peft is left out: take another config.")
+        return self.config.context_peft
 
     def runs(self, paper: str, *stages: str) -> list[Run]:
         """Runs of one paper, in the registry's order, optionally only of some stages."""
@@ -100,7 +143,10 @@ class Jobs:
         run = self.run(name)
         if run.stage == "base":
             return {}
-        schema, section = _STAGE_SCHEMAS[run.stage], getattr(getattr(self.config, run.paper), run.stage)
+        if run.stage == "released":
+            return validate(ReleasedSettings, run.overrides, f"config/{run.source}").model_dump(mode="json")
+        schema = _STAGE_SCHEMAS[run.stage]
+        section = getattr(getattr(self.config, run.paper), run.stage, None)
         if section is None:
             raise PreftuneError(
                 f"config/{run.source}: run {name} needs the section {run.paper}.{run.stage}, which {self.source} leaves out: "
@@ -117,7 +163,15 @@ class Jobs:
 
     def table_settings(self, paper: str, runs: list[str], **more: Any) -> dict[str, Any]:
         """Settings of a table of a paper about some runs."""
-        return {"paper": paper, "scale": self.config.scale, "data": self.label, "runs": runs, **more}
+        tolerance = {} if self.config.tolerance is None else {"tolerance": self.config.tolerance}
+        return {
+            "paper": paper,
+            "scale": self.config.scale,
+            "data": self.data_of(paper),
+            "runs": runs,
+            **tolerance,
+            **more,
+        }
 
     def parents(self, run: Run, seed: int) -> list[tuple[str, int]]:
         """Each parent that a run continues, and its seed: the same one where the parent has it, else its first."""
@@ -131,17 +185,39 @@ class Jobs:
 
     def raw(self, paper: str, dataset: str = "") -> str:
         """The folder of raw rows: generated, the user's own, or fetched."""
-        if self.config.data == "local":
+        if self.is_local(dataset):
             return str(relative_to_root(str(self.config.data_root), ROOT))
         if self.config.data == "embedded":
             return f"{self.config.resources}/data/{'language' if paper == 'dph' else 'scenes'}"
-        return f"{self.config.resources}/data/hub/{dataset}"
+        return f"{self.config.resources}/data/hub/{self.fetched_name(dataset)}"
+
+    def is_local(self, dataset: str) -> bool:
+        """Whether the user has placed a data set by hand: all of them, or those that the config names."""
+        return self.config.data == "local" or dataset in self.config.local_datasets
+
+    def fetched_name(self, dataset: str) -> str:
+        """The registry's row that is fetched for a data set: COCO's captions are split by Karpathy, or as in 2017."""
+        karpathy = dataset == "coco" and self.context_peft.captions.karpathy is not None
+        return "coco-karpathy" if karpathy else dataset
 
     @property
     def label(self) -> str:
         """What tables print after `data:`."""
         data = {"embedded": "embedded", "local": "real (local files)", "hub": "real (hub)"}[self.config.data]
-        return f"{data}, authors' loader bugs on" if self.config.dph.preference_mix.faithful_bugs else data
+        if self.config.local_datasets:
+            data += f", local: {', '.join(self.config.local_datasets)}"
+        return (
+            f"{data}, authors' loader bugs on"
+            if self.trains and self.dph.preference_mix.faithful_bugs
+            else data
+        )
+
+    def data_of(self, paper: str) -> str:
+        """The same in a table or figure of one paper: a language model that is not the paper's is named."""
+        section = getattr(self.config, paper)
+        if self.config.scale != "paper" or section.model == PAPER_MODELS[paper]:
+            return self.label
+        return f"{self.label}, {OTHER_MODEL} ({section.model})"
 
     def job(self, rule: str, settings: dict[str, Any], *, seed: int = 0, parents: tuple[Job, ...] = (),
             files: tuple[str, ...] = (), facts: str = "") -> Job:  # fmt: skip
@@ -160,18 +236,26 @@ class Jobs:
 
     @cache
     def fetch_model(self, model: str) -> Job:
-        return self.job("fetch_model", {"name": model, **self.models[model]["source"]})
+        source = self.models[model]["source"]
+        return self.job("fetch_model", {"name": model, **source}, facts=self._pinned(source, "model"))
 
     @cache
     def fetch_dataset(self, dataset: str) -> Job:
-        kind = "pypi" if self.config.data == "embedded" else "hub"
-        source = self.datasets[dataset]["sources"].get(kind)
-        if source is None:
+        kinds = ("pypi",) if self.config.data == "embedded" else ("hub", "urls")
+        sources = self.datasets[dataset]["sources"]
+        kind = next((kind for kind in kinds if kind in sources), None)
+        if kind is None:
             raise PreftuneError(
-                f"config/datasets.yaml: {dataset} has no source of kind {kind}: set data: local and data_root."
+                f"config/datasets.yaml: {dataset} has no source of kind {' or '.join(kinds)}: place its files below a folder and "
+                f"set data_root to it, with local_datasets: [{dataset}] or data: local."
             )
-        files = self.datasets[dataset]["sources"].get("files", {}) if kind == "hub" else {}
-        return self.job("fetch_dataset", {"name": dataset, "kind": kind, "files": files, **source})
+        source = {"kind": kind, "files": {} if kind == "pypi" else sources.get("files", {}), **sources[kind]}
+        return self.job("fetch_dataset", {"name": dataset, **source}, facts=self._pinned(source, "dataset"))
+
+    def _pinned(self, source: dict[str, Any], repo_type: str) -> str:
+        """A hash of what config/pins.json says of a source; empty where it says nothing."""
+        said = describe_pins(source, repo_type, _pins())
+        return hash_settings(said) if said else ""
 
     def generate_language_data(self) -> Job:
         size = self.config.language_data.model_dump() if self.config.language_data else {}
@@ -183,7 +267,7 @@ class Jobs:
     def _raw_parents(self, paper: str, dataset: str) -> tuple[Job, ...]:
         if self.config.data == "embedded":
             return (self.generate_language_data() if paper == "dph" else self.generate_scenes(),)
-        return (self.fetch_dataset(dataset),) if self.config.data == "hub" else ()
+        return () if self.is_local(dataset) else (self.fetch_dataset(self.fetched_name(dataset)),)
 
     @cache
     def prepare_dataset(self, dataset: str) -> Job:

@@ -3,52 +3,17 @@
 from functools import cache, cached_property
 from typing import Any
 
-from preftune.data.tasks.registry import kinds
-from preftune.data.templates import read_templates
-from preftune.provenance.digest import ROOT, module_digest
-from preftune.provenance.record import hash_settings
 from preftune.settings.alignment import REFERENCED
-from preftune.workflow.jobs import Job, Jobs
+from preftune.workflow.jobs import Job
 from preftune.workflow.registry import Run
+from preftune.workflow.wording_jobs import WordingJobs
+
+FETCHED = ("base", "released")
+"""Stages of runs whose model is a fetched one as it is."""
 
 
-class LanguageJobs(Jobs):
+class LanguageJobs(WordingJobs):
     """Every job between the raw rows and the scores of the language models."""
-
-    @cached_property
-    def templates(self) -> str:
-        """The file of the template set that words what models are trained on."""
-        return self._templates_file(self.config.dph.templates)
-
-    @cached_property
-    def evaluation_templates(self) -> str:
-        """The file of the template set that words what they are scored on: the same one, unless the config names another."""
-        return self._templates_file(self.config.dph.evaluation.templates or self.config.dph.templates)
-
-    @cached_property
-    def chat_templates(self) -> str:
-        """The file of the set that words what a model answers itself: that of the evaluation, if its questions are chats."""
-        return self.templates if self.scores_texts else self.evaluation_templates
-
-    @cached_property
-    def scores_texts(self) -> bool:
-        """Whether questions are scored as plain texts, at which no reward head reads."""
-        return read_templates(self.evaluation_templates).content.format == "text"
-
-    def _templates_file(self, name: str) -> str:
-        path = read_templates(name).path
-        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
-
-    @cache
-    def words(self, tasks: tuple[str, ...], templates: str) -> str:
-        """Hash of what decides the questions of tasks beside their data: registry rows, wordings, and the code of each kind."""
-        content = read_templates(templates).content
-        found: dict[str, Any] = {"format": content.format, "delimiter": content.delimiter}
-        for name in sorted(set(tasks) & set(self.tasks)):
-            row = self.tasks[name]
-            code = module_digest(kinds()[row["template"]].__module__)
-            found[name] = [row, content.tasks[row["template"]].model_dump(mode="json"), code]
-        return hash_settings(found)
 
     @cached_property
     def evaluation_datasets(self) -> list[str]:
@@ -58,22 +23,31 @@ class LanguageJobs(Jobs):
     @cache
     def mix_datasets(self, mix: str) -> list[str]:
         """Data sets behind a training mix."""
-        names = getattr(self.config.dph, mix).tasks
+        names = getattr(self.dph, mix).tasks
         return sorted({self.tasks[name]["dataset"] if name in self.tasks else name for name in names})
 
     @cache
     def prepare_mix(self, mix: str) -> Job:
         parents = tuple(self.prepare_dataset(dataset) for dataset in self.mix_datasets(mix))
-        settings = getattr(self.config.dph, mix).model_dump(mode="json")
+        settings = getattr(self.dph, mix).model_dump(mode="json")
         return self.job(f"prepare_{mix}", settings, parents=(*parents, self.fetch_model(self.config.dph.model)),
                         facts=self.words(tuple(settings["tasks"]), self.templates))  # fmt: skip
+
+    def base_model(self, name: str) -> str:
+        """The fetched model that a run is, or that it or what it continues was trained from."""
+        return str(self.settings(name).get("model", self.config.dph.model))
+
+    def reference_of(self, name: str) -> str:
+        """The run against whose scores a run's implicit reward is read: what it was aligned from; empty where there is none."""
+        run = self.run(name)
+        return run.parent if run.stage in ("alignment", "released") else ""
 
     @cache
     def train_language(self, name: str, seed: int) -> Job:
         """The job that makes a language model: fetched, fine-tuned or aligned."""
         run, settings = self.run(name), self.settings(name)
-        if run.stage == "base":
-            return self.fetch_model(self.config.dph.model)
+        if run.stage in FETCHED:
+            return self.fetch_model(self.base_model(name))
         if run.stage == "alignment":
             return self._train_alignment(run, settings, seed)
         sources: tuple[Job, ...] = (self.fetch_model(self.config.dph.model), self.prepare_mix("sft_mix"))
@@ -105,7 +79,7 @@ class LanguageJobs(Jobs):
 
     @cache
     def compute_reference(self, run: str, seed: int) -> Job:
-        settings = self.config.dph.reference.model_dump() | {"states": self.keeps_states(run)}
+        settings = self.dph.reference.model_dump() | {"states": self.keeps_states(run)}
         parents = (self.train_language(run, seed), self.prepare_mix("preference_mix"))
         return self.job("compute_reference", settings, parents=parents)
 
@@ -122,11 +96,12 @@ class LanguageJobs(Jobs):
         settings = self.evaluation_options | {"states": states}
         words = self.words(self.config.dph.evaluation.tasks, self.evaluation_templates)
         parents: tuple[Job, ...] = (self.train_language(name, seed),)
-        if run.stage == "alignment":
+        if self.reference_of(name):
             parents += (self.evaluate_tasks(run.parent, self.parent_seed(run, seed)),)
         if name in self.scored_by_heads:
             return self.job("evaluate_heads", settings, parents=parents, facts=words)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.evaluation_datasets)
+        parents += (self.fetch_prompts(),) if self.scored_set.content.source else ()
         return self.job("evaluate_tasks", settings, parents=parents, facts=words)
 
     @cached_property
@@ -137,7 +112,7 @@ class LanguageJobs(Jobs):
     @cached_property
     def drift_datasets(self) -> list[str]:
         """Data sets that the measurement of drift reads."""
-        drift = self.config.dph.drift
+        drift = self.dph.drift
         answers = {self.tasks[task]["dataset"] for task in drift.answer_tasks}
         return sorted(answers | {drift.text_dataset, drift.prompt_dataset})
 
@@ -145,28 +120,28 @@ class LanguageJobs(Jobs):
     def evaluate_drift(self, name: str, seed: int) -> Job:
         """What alignment did to a run's language model, against the SFT model that it started from."""
         run = self.run(name)
-        settings = self.config.dph.drift.model_dump(mode="json", exclude={"runs"})
+        settings = self.dph.drift.model_dump(mode="json", exclude={"runs"})
         parents: tuple[Job, ...] = (self.train_language(name, seed),)
         if run.stage == "alignment":
             parents += (self.train_language(run.parent, self.parent_seed(run, seed)),)
         parents += tuple(self.prepare_dataset(dataset) for dataset in self.drift_datasets)
-        words = self.words(self.config.dph.drift.answer_tasks, self.templates)
+        words = self.words(self.dph.drift.answer_tasks, self.templates)
         return self.job("evaluate_drift", settings, parents=parents, facts=words)
 
     @cached_property
     def best_of_datasets(self) -> list[str]:
         """Data sets whose questions are answered by best of n."""
-        return sorted({self.tasks[task]["dataset"] for task in self.config.dph.best_of.tasks})
+        return sorted({self.tasks[task]["dataset"] for task in self.dph.best_of.tasks})
 
     @cache
     def evaluate_best_of(self, name: str, seed: int) -> Job:
         """What a run's head chooses among the run's own answers; the seed also draws these."""
-        settings = self.config.dph.best_of.model_dump(mode="json", exclude={"runs"})
+        settings = self.dph.best_of.model_dump(mode="json", exclude={"runs"})
         parents = (
             self.train_language(name, seed),
             *(self.prepare_dataset(dataset) for dataset in self.best_of_datasets),
         )
-        words = self.words(self.config.dph.best_of.tasks, self.chat_templates)
+        words = self.words(self.dph.best_of.tasks, self.chat_templates)
         return self.job("evaluate_best_of", settings, seed=seed, parents=parents, facts=words)
 
     def compute_gradients(self) -> Job:
@@ -177,7 +152,7 @@ class LanguageJobs(Jobs):
             self.prepare_mix("preference_mix"),
             self.compute_reference(run.name, run.seeds[0]),
         )
-        return self.job("compute_gradients", self.config.dph.gradients.model_dump(), parents=parents)
+        return self.job("compute_gradients", self.dph.gradients.model_dump(), parents=parents)
 
     @cached_property
     def reference_run(self) -> Run:
@@ -186,9 +161,7 @@ class LanguageJobs(Jobs):
 
     def compute_overlap(self) -> Job:
         """Questions of the evaluation that also stand in the mixes' training data."""
-        train = sorted(
-            {*self.config.dph.sft_mix.tasks, *self.config.dph.preference_mix.tasks} & set(self.tasks)
-        )
+        train = sorted({*self.dph.sft_mix.tasks, *self.dph.preference_mix.tasks} & set(self.tasks))
         settings = {"train": train, "evaluation": list(self.config.dph.evaluation.tasks),
                     "limit": self.config.dph.evaluation.limit}  # fmt: skip
         parents = tuple(self.prepare_dataset(name) for name in self.overlap_datasets)
@@ -198,22 +171,22 @@ class LanguageJobs(Jobs):
     @cached_property
     def overlap_datasets(self) -> list[str]:
         """Data sets of the evaluation and of the tasks of both mixes."""
-        mixes = {*self.config.dph.sft_mix.tasks, *self.config.dph.preference_mix.tasks}
+        mixes = {*self.dph.sft_mix.tasks, *self.dph.preference_mix.tasks}
         tasks = [task for name, task in self.tasks.items() if name in mixes]
         return sorted({task["dataset"] for task in tasks} | set(self.evaluation_datasets))
 
     def evaluate_second_opinion(self, run: str, seed: int) -> Job:
-        settings = self.config.dph.second_opinion.model_dump(mode="json")
+        settings = self.dph.second_opinion.model_dump(mode="json")
         datasets = (self.prepare_dataset(dataset) for dataset in self.second_opinion_datasets)
         parents = (self.train_language(run, seed), *datasets)
-        opinion = self.config.dph.second_opinion
+        opinion = self.dph.second_opinion
         words = self.words(opinion.chats, self.templates) + self.words(opinion.texts, "lm-eval")
         return self.job("evaluate_second_opinion", settings, parents=parents, facts=words)
 
     @cached_property
     def second_opinion_datasets(self) -> list[str]:
         """Data sets behind the tasks that lm-eval scores too."""
-        opinion = self.config.dph.second_opinion
+        opinion = self.dph.second_opinion
         return sorted({self.tasks[task]["dataset"] for task in (*opinion.chats, *opinion.texts)})
 
     @cached_property
@@ -236,7 +209,7 @@ class LanguageJobs(Jobs):
         """Scores of a run on the hidden test splits; the server needs an answer to every row, so no long one is left out."""
         settings = self.evaluation_options | {
             "tasks": self.hidden_tasks,
-            "limit": self.config.dph.submission.limit,
+            "limit": self.dph.submission.limit,
             "long": "truncate",
         }
         parents = (
@@ -248,7 +221,7 @@ class LanguageJobs(Jobs):
 
     def export_glue_submission(self, name: str, seed: int, score: str) -> Job:
         """A file for the GLUE server; of whole test splits of real rows it must hold the official counts."""
-        config = self.config.dph
+        config = self.dph
         whole = config.submission.limit is None and config.datasets.limit_evaluation is None
         counts = {task: self.datasets[row["dataset"]]["counts"][row["split"]]
                   for task, row in self.tasks.items() if task in self.hidden_tasks}  # fmt: skip

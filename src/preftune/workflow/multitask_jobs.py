@@ -22,7 +22,7 @@ class MultitaskJobs(CaptioningJobs):
     @property
     def multitask(self) -> MultitaskSection:
         """The experiment's section of the config."""
-        section = self.config.context_peft.multitask
+        section = self.context_peft.multitask
         if section is None:
             raise PreftuneError(f"{self.source}: the section context_peft.multitask is left out: add it.")
         return section
@@ -40,6 +40,13 @@ class MultitaskJobs(CaptioningJobs):
         if questions.text is not None:
             folders["texts"] = f"dph/data/{questions.text.dataset}"
         return folders
+
+    @property
+    def question_images(self) -> str | None:
+        """The folder of the questions' images, where it is another than theirs: COCO's are fetched once, for the captions."""
+        folder = self.raw("context_peft", "coco")
+        apart = self.multitask.questions.format == "vqav2" and folder != self.raw("context_peft", "vqav2")
+        return folder if apart else None
 
     @cache
     def prepare_questions(self) -> Job:
@@ -73,7 +80,7 @@ class MultitaskJobs(CaptioningJobs):
     def train_multitask(self, name: str, seed: int) -> Job:
         """The job that trains a run, or joins its parents."""
         settings = {key: value for key, value in self.settings(name).items() if key != "encoder"}
-        parents = (self.fetch_model(self.config.context_peft.model), *self._multitask_data(name))
+        parents = (self.captioner_base, *self._multitask_data(name))
         parents += tuple(self.train_multitask(*parent) for parent in self.parents(self.run(name), seed))
         return self.job("train_multitask", settings, seed=seed, parents=parents)
 

@@ -12,14 +12,13 @@ from preftune.provenance.digest import ROOT
 from preftune.provenance.hashes import Hashes
 from preftune.provenance.record import record_path
 from preftune.workflow.jobs import Job
+from preftune.workflow.language_jobs import FETCHED
 from preftune.workflow.plan import Plan
 from preftune.workflow.targets import (
     ALIGNMENT_TABLES,
     CAPTIONING_TABLES,
     COST_TABLES,
-    FIGURES,
     MULTITASK_TABLES,
-    TABLES,
     Targets,
 )
 
@@ -42,24 +41,56 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
     """The first output of every job whose result the plan keeps, with the job; some stand there more than once."""
     results = plan.config.results
     yield from _list_sources(plan)
+    for dataset in list_prepared(plan):
+        yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
+    if plan.trains:
+        yield from _list_trainings(plan)
+    for run in plan.registry.values():
+        folder = f"{results}/{run.paper}"
+        for seed in run.seeds:
+            place = f"{run.name}/seed-{seed}"
+            if run.stage not in FETCHED:
+                yield f"{folder}/models/{place}", plan.train(run.name, seed)
+            if run.paper == "dph":
+                yield f"{folder}/scores/{place}/run.json", plan.evaluate_tasks(run.name, seed)
+            elif run.stage == "multitask":
+                yield f"{folder}/multitask/{place}", plan.evaluate_multitask(run.name, seed)
+            else:
+                yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_captioner(run.name, seed)
+                yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
+    for paper, tables in plan.tables.items():
+        yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)
+        for table in tables:
+            yield f"{results}/{paper}/tables/{table}.csv", _table_job(plan, paper, table)
+        for figure in plan.figures[paper]:
+            yield f"{results}/{paper}/figures/{figure}.png", plan.plot(f"plot_{figure}", paper)
+    yield f"{results}/report.html", plan.report()
+    yield f"{results}/ro-crate-metadata.json", plan.export_crate()
+    yield f"{results}/cards", plan.export_cards()
+
+
+def _list_trainings(plan: Plan) -> Iterator[tuple[str, Job]]:
+    """What trainings read, and what is measured beside their scores."""
+    results = plan.config.results
     for mix in ("sft_mix", "preference_mix"):
         yield f"{results}/dph/data/{mix.replace('_', '-')}", plan.prepare_mix(mix)
-    for dataset in _prepared(plan):
-        yield f"{results}/dph/data/{dataset}", plan.prepare_dataset(dataset)
+    if plan.context_peft.pretraining is not None:
+        yield f"{results}/context_peft/data/corpus", plan.prepare_corpus()
+        yield plan.captioner_base_folder, plan.train_language_model()
     yield f"{results}/context_peft/data/captions", plan.prepare_captions()
-    if plan.config.context_peft.multitask is not None:
+    if plan.context_peft.multitask is not None:
         yield f"{results}/context_peft/data/questions", plan.prepare_questions()
     for encoder in plan.encoders:
         yield f"{results}/context_peft/features/{encoder}", plan.compute_features(encoder)
     yield f"{results}/dph/gradients.json", plan.compute_gradients()
     yield f"{results}/dph/overlap.json", plan.compute_overlap()
-    for name in plan.config.dph.drift.runs:
+    for name in plan.dph.drift.runs:
         for seed in plan.run(name).seeds:
             yield f"{results}/dph/drift/{name}/seed-{seed}/drift.json", plan.evaluate_drift(name, seed)
-    for name in plan.config.dph.best_of.runs:
+    for name in plan.dph.best_of.runs:
         for seed in plan.run(name).seeds:
             yield f"{results}/dph/best_of/{name}/seed-{seed}/best_of.json", plan.evaluate_best_of(name, seed)
-    for name in plan.config.dph.submission.runs:
+    for name in plan.dph.submission.runs:
         seed = plan.run(name).seeds[0]
         folder = f"{results}/dph/submission/{name}/seed-{seed}"
         yield f"{folder}/scores/run.json", plan.evaluate_submission(name, seed)
@@ -71,59 +102,46 @@ def list_outputs(plan: Plan) -> Iterator[tuple[str, Job]]:
         yield f"{results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json", job
         for seed in run.seeds:
             yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)
-    for run in plan.registry.values():
-        folder = f"{results}/{run.paper}"
-        for seed in run.seeds:
-            place = f"{run.name}/seed-{seed}"
-            if run.stage != "base":
-                yield f"{folder}/models/{place}", plan.train(run.name, seed)
-            if run.paper == "dph":
-                yield f"{folder}/scores/{place}/run.json", plan.evaluate_tasks(run.name, seed)
-            elif run.stage == "multitask":
-                yield f"{folder}/multitask/{place}", plan.evaluate_multitask(run.name, seed)
-            else:
-                yield f"{folder}/scores/{place}/perplexity.json", plan.evaluate_captioner(run.name, seed)
-                yield f"{folder}/scores/{place}/captions.json", plan.evaluate_captions(run.name, seed)
-    for paper, tables in TABLES.items():
-        yield f"{results}/{paper}/scores.json", plan.aggregate_scores(paper)
-        for table in tables:
-            yield f"{results}/{paper}/tables/{table}.csv", _table_job(plan, paper, table)
-        for figure in FIGURES[paper]:
-            yield f"{results}/{paper}/figures/{figure}.png", plan.plot(f"plot_{figure}", paper)
     yield f"{results}/context_peft/attention/maps.npz", plan.compute_attention()
-    yield f"{results}/report.html", plan.report()
-    yield f"{results}/ro-crate-metadata.json", plan.export_crate()
-    yield f"{results}/cards", plan.export_cards()
 
 
 def _list_sources(plan: Plan) -> Iterator[tuple[str, Job]]:
     """What all scales share: models, and generated rows and images."""
     resources = plan.config.resources
-    for model in {plan.config.dph.model, plan.config.context_peft.model, *plan.encoders}:
+    for model in plan.fetched_models:
         yield f"{resources}/models/{model}", plan.fetch_model(model)
+    if plan.scored_set.content.source is not None:
+        yield plan.evaluation_templates, plan.fetch_prompts()
     kind = "packages" if plan.config.data == "embedded" else "hub"
     for dataset in [] if plan.config.data == "local" else _fetched(plan):
         yield f"{resources}/data/{kind}/{dataset}", plan.fetch_dataset(dataset)
     if plan.config.data == "embedded":
         yield f"{resources}/data/language", plan.generate_language_data()
-        yield f"{resources}/data/scenes", plan.generate_scenes()
+        if plan.trains:
+            yield f"{resources}/data/scenes", plan.generate_scenes()
 
 
 def _fetched(plan: Plan) -> list[str]:
     """Data sets that are fetched: the dialogues of the embedded data, or every one that is prepared from the hub."""
     if plan.config.data == "embedded":
         return ["dialogues"]
-    others = [plan.question_dataset] if plan.config.context_peft.multitask is not None else []
-    return sorted({*_prepared(plan), "coco", *others})
+    if not plan.trains:
+        return [name for name in list_prepared(plan) if not plan.is_local(name)]
+    others = [plan.question_dataset] if plan.context_peft.multitask is not None else []
+    others += [plan.pretraining.dataset] if plan.context_peft.pretraining is not None else []
+    names = {*list_prepared(plan), "coco", *others}
+    return sorted(plan.fetched_name(name) for name in names if not plan.is_local(name))
 
 
-def _prepared(plan: Plan) -> list[str]:
+def list_prepared(plan: Plan) -> list[str]:
     """Data sets of texts that are prepared."""
+    if not plan.trains:
+        return plan.evaluation_datasets
     names = [name for mix in ("sft_mix", "preference_mix") for name in plan.mix_datasets(mix)]
     names += [*plan.evaluation_datasets, *plan.second_opinion_datasets, *plan.drift_datasets]
-    names += plan.submission_datasets if plan.config.dph.submission.runs else []
-    names.append(plan.config.context_peft.evaluation.text.dataset)
-    multitask = plan.config.context_peft.multitask
+    names += plan.submission_datasets if plan.dph.submission.runs else []
+    names.append(plan.context_peft.evaluation.text.dataset)
+    multitask = plan.context_peft.multitask
     if multitask is not None and multitask.questions.text is not None:
         names.append(multitask.questions.text.dataset)
     return sorted(set(names))

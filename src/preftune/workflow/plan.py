@@ -5,7 +5,8 @@ from functools import cache, cached_property
 from typing import Any
 
 from preftune.provenance.digest import ROOT
-from preftune.report.catalogue import FIGURES
+from preftune.report import catalogue
+from preftune.tables import cells
 from preftune.tables.captioners import CaptionerSettings, find_methods, main_runs
 from preftune.workflow.checks import check_plan
 from preftune.workflow.config import Config
@@ -14,6 +15,10 @@ from preftune.workflow.language_jobs import LanguageJobs
 from preftune.workflow.multitask_jobs import MultitaskJobs
 from preftune.workflow.registry import Run
 
+TABLES = {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()}
+FIGURES = {paper: tuple(figures) for paper, figures in catalogue.FIGURES.items()}
+SCORE_FIGURES = ("task_scores",)
+"""Figures of the DPH paper that are drawn from scores alone."""
 REGISTRIES = ("config/cells.tsv", "config/claims.tsv")
 # More captions than these under one image nobody reads.
 GALLERY = (
@@ -32,6 +37,27 @@ class Plan(LanguageJobs, MultitaskJobs):
     def __init__(self, config: Config, source: str) -> None:
         super().__init__(config, source)
         check_plan(self)
+
+    @cached_property
+    def fetched_models(self) -> list[str]:
+        """Every model that is fetched."""
+        names = {self.base_model(run.name) for run in self.runs("dph")}
+        if self.trains:
+            names |= {self.fetched_language_model, *self.encoders}
+        return sorted(names)
+
+    @cached_property
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """Tables of each paper; where nothing is trained those of the suites that are scored."""
+        if self.trains:
+            return TABLES
+        suites = {self.tasks[task]["suite"] for task in self.config.dph.evaluation.tasks}
+        return {"dph": tuple(table for table in TABLES["dph"] if table in suites)}
+
+    @cached_property
+    def figures(self) -> dict[str, tuple[str, ...]]:
+        """Figures of each paper; where nothing is trained those of scores."""
+        return FIGURES if self.trains else {"dph": SCORE_FIGURES}
 
     def train(self, name: str, seed: int) -> Job:
         """The job that makes a run's model; for a base run the fetched model itself."""
@@ -94,13 +120,13 @@ class Plan(LanguageJobs, MultitaskJobs):
     @cached_property
     def drift(self) -> tuple[Job, ...]:
         """Every measurement of drift."""
-        runs = [self.run(name) for name in self.config.dph.drift.runs]
+        runs = [self.run(name) for name in self.dph.drift.runs]
         return tuple(self.evaluate_drift(run.name, seed) for run in runs for seed in run.seeds)
 
     @cached_property
     def submissions(self) -> tuple[Job, ...]:
         """Every file for the GLUE server."""
-        runs = [self.run(name) for name in self.config.dph.submission.runs]
+        runs = [self.run(name) for name in self.dph.submission.runs]
         return tuple(
             self.export_glue_submission(run.name, run.seeds[0], score)
             for run in runs
@@ -110,7 +136,7 @@ class Plan(LanguageJobs, MultitaskJobs):
     @cached_property
     def best_of(self) -> tuple[Job, ...]:
         """Every measurement of best of n."""
-        runs = [self.run(name) for name in self.config.dph.best_of.runs]
+        runs = [self.run(name) for name in self.dph.best_of.runs]
         return tuple(self.evaluate_best_of(run.name, seed) for run in runs for seed in run.seeds)
 
     @cached_property
@@ -159,14 +185,14 @@ class Plan(LanguageJobs, MultitaskJobs):
     def curves(self, paper: str) -> list[Run]:
         """Runs whose training curves are drawn: of the DPH paper's many those whose cost is measured, of the other's no grids."""
         if paper == "dph":
-            return [self.run(name) for name in self.config.dph.drift.runs]
+            return [self.run(name) for name in self.dph.drift.runs]
         return self.main_captioners
 
     def plot(self, rule: str, paper: str) -> Job:
         """A figure of one paper."""
         settings: dict[str, Any] = {
             "scale": self.config.scale,
-            "data": self.label,
+            "data": self.data_of(paper),
             "runs": [run.name for run in self.scored_runs(paper)],
         }
         if rule in _FACTS:
@@ -178,7 +204,7 @@ class Plan(LanguageJobs, MultitaskJobs):
     @cached_property
     def encoder_names(self) -> dict[str, str]:
         """The paper's encoders and those that stand for them at this scale."""
-        default = self.config.context_peft.captioning.encoder
+        default = self.context_peft.captioning.encoder
         others = [name for name in self.encoders if name != default]
         return dict(zip(("Swin-Tiny", "Swin-Large"), [default, *others], strict=False))
 
@@ -188,16 +214,18 @@ class Plan(LanguageJobs, MultitaskJobs):
 
     def report(self) -> Job:
         """The report over everything."""
-        tables = [
-            self.tabulate(f"tabulate_{kind}", paper)
-            for kind in ("scores", "claims")
-            for paper in ("dph", "context_peft")
+        kinds = ("scores", "claims") if self.trains else ("scores",)
+        tables = [self.tabulate(f"tabulate_{kind}", paper) for kind in kinds for paper in self.papers]
+        figures = [
+            self.plot(f"plot_{name}", paper) for paper, names in self.figures.items() for name in names
         ]
-        figures = [self.plot(f"plot_{name}", paper) for paper, names in FIGURES.items() for name in names]
-        tables += [self.tabulate_alignment(), self.tabulate_captioning(), self.tabulate_costs()]
-        tables.append(self.tabulate_multitask())
-        tables += self.submissions
-        tables += [self.evaluate_second_opinion(run.name, run.seeds[0]) for run in self.runs("dph", "sft")]
+        if self.trains:
+            tables += [self.tabulate_alignment(), self.tabulate_captioning(), self.tabulate_costs()]
+            tables.append(self.tabulate_multitask())
+            tables += self.submissions
+            tables += [
+                self.evaluate_second_opinion(run.name, run.seeds[0]) for run in self.runs("dph", "sft")
+            ]
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)

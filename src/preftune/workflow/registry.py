@@ -13,7 +13,7 @@ import yaml
 from preftune.errors import PreftuneError
 from preftune.workflow.config import did_you_mean
 
-PAPER_STAGES = {"dph": ("base", "sft", "alignment"), "context_peft": ("captioning", "multitask")}
+PAPER_STAGES = {"dph": ("base", "released", "sft", "alignment"), "context_peft": ("captioning", "multitask")}
 STAGES = tuple(stage for stages in PAPER_STAGES.values() for stage in stages)
 _COLUMNS = ("scale", "run", "paper", "stage", "parent", "overrides", "sweep", "seeds")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")

@@ -5,10 +5,10 @@ All of it is counted from the plan: STAGES says how for each rule. A profile's s
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from preftune.workflow import captioning_work, language_work
+from preftune.workflow import captioning_work, language_work, pretraining_work
 from preftune.workflow.jobs import Job
 from preftune.workflow.plan import Plan
 from preftune.workflow.sizes import Sizes
@@ -19,8 +19,8 @@ from preftune.workflow.work import (
     ITEMS_HELD,
     PICTURE_SECONDS,
     ROW_SECONDS,
+    SHOWN_BYTES,
     Work,
-    model_work,
 )
 
 GPU_RATE = 0.3 * 312e12
@@ -28,10 +28,12 @@ GPU_RATE = 0.3 * 312e12
 faster; nothing has been measured yet."""
 BUSY = 500e6
 """Parameters below which a GPU is used less, in proportion: the kernels of narrow layers leave most of it idle."""
-CPU_RATE = 45e9
-"""Operations a second of one CPU thread in float32 (measured: 16 to 70 thousand million, the lower ones on a loaded machine)."""
-START = 15
-"""Seconds until a job computes: imports, its model from the disk."""
+CPU_RATE = 60e9
+"""Operations a second of one CPU thread in float32 (measured: 20 to 80 thousand million, the lower ones on a loaded machine)."""
+START, GPU_START = 2, 15
+"""Seconds until a job computes, on a CPU and on a GPU: what it imports; and CUDA's context with its compiled kernels."""
+READING = 200e6
+"""Bytes a second in which a model comes from the disk."""
 MARGIN, DELAY = 2, 300
 """The time that is asked for, to the time that is predicted; and seconds beside it for a slow node, or a last checkpoint."""
 STEP = 15
@@ -40,6 +42,8 @@ LONGEST = 1440
 """Minutes that a stage asks for at most if it continues from a checkpoint: a day, which most sites allow."""
 LIBRARIES, ON_CPU, ON_GPU = 0.6e9, 2e9, 3e9
 """Bytes of host memory: Python with its libraries; a pass of 4,096 tokens beside it; or CUDA's own libraries and context."""
+GENERATED_BYTES = 8_000
+"""A generated scene or row on the disk: a picture of the scene is most of it."""
 SPARE = 1.25
 """The memory that is asked for, to the memory that is predicted."""
 
@@ -57,16 +61,39 @@ class Stage:
 
 
 def _fetch_model(sizes: Sizes, job: Job) -> Work:
-    n = sizes.parameters(job.settings["name"])
-    return model_work(n, seconds=4 * n / DOWNLOAD, held=8 * n)
+    """A hub's files stay as they are; what a package holds is stored as float32, and a local folder is not downloaded."""
+    name, kind = job.settings["name"], job.settings["kind"]
+    n, stated = sizes.parameters(name), sizes.model_bytes(name)
+    download = 0 if kind == "local" else stated
+    disk = stated if kind == "hub" else 4 * n
+    return Work(0, n, download / DOWNLOAD, 12 * n, disk, download=download)
 
 
 def _fetch_dataset(sizes: Sizes, job: Job) -> Work:
-    return Work(seconds=ROW_SECONDS * sizes.raw_rows([job.settings["name"]]), bytes=1e9)
+    """What is fetched stays; a hub's rows are compressed."""
+    name = job.settings["name"]
+    download = sizes.dataset_bytes(job)
+    seconds = download / DOWNLOAD + ROW_SECONDS * sizes.raw_rows([name])
+    return Work(seconds=seconds, bytes=1e9, disk=download, download=download)
+
+
+def _fetch_prompts(sizes: Sizes, job: Job) -> Work:
+    """An archive of code: small, whatever it holds."""
+    return Work(bytes=1e8, disk=SHOWN_BYTES, download=SHOWN_BYTES)
 
 
 def _generate(sizes: Sizes, job: Job) -> Work:
-    return Work(seconds=PICTURE_SECONDS * sum(job.settings.values()), bytes=1e9)
+    seconds = PICTURE_SECONDS * sum(job.settings.values())
+    return Work(seconds=seconds, bytes=1e9, disk=GENERATED_BYTES * sum(job.settings.values()))
+
+
+def _show_scores(sizes: Sizes, job: Job) -> Work:
+    """A table or a figure."""
+    return replace(_read_scores(sizes, job), disk=SHOWN_BYTES)
+
+
+def _show_all(sizes: Sizes, job: Job) -> Work:
+    return replace(_read_all(sizes, job), disk=SHOWN_BYTES)
 
 
 def _read_scores(sizes: Sizes, job: Job) -> Work:
@@ -86,6 +113,7 @@ def _read_items(sizes: Sizes, jobs: Iterable[Job]) -> Work:
 STAGES = {
     "fetch_model": Stage(_fetch_model),
     "fetch_dataset": Stage(_fetch_dataset),
+    "fetch_prompts": Stage(_fetch_prompts),
     "generate_language_data": Stage(_generate),
     "generate_scenes": Stage(_generate),
     "prepare_dataset": Stage(language_work.prepare_dataset),
@@ -93,6 +121,8 @@ STAGES = {
     "prepare_preference_mix": Stage(language_work.prepare_mix),
     "prepare_captions": Stage(captioning_work.prepare_captions),
     "prepare_questions": Stage(captioning_work.prepare_questions),
+    "prepare_corpus": Stage(pretraining_work.prepare_corpus),
+    "train_language_model": Stage(pretraining_work.train_language_model, "devices", resumes=True),
     "train_sft": Stage(language_work.train_sft, "devices", resumes=True),
     "train_alignment": Stage(language_work.train_alignment, "devices", resumes=True),
     "train_heads": Stage(language_work.train_heads, resumes=True),
@@ -112,13 +142,18 @@ STAGES = {
     "evaluate_captioner": Stage(captioning_work.evaluate_captioner, "device"),
     "evaluate_captions": Stage(captioning_work.evaluate_captions),
     "evaluate_multitask": Stage(captioning_work.evaluate_multitask, "device"),
-    "aggregate": Stage(_read_scores),
-    "tabulate": Stage(_read_scores),
-    "plot": Stage(_read_scores),
-    "export": Stage(_read_all),
-    "audit": Stage(_read_all),
+    "aggregate": Stage(_show_scores),
+    "tabulate": Stage(_show_scores),
+    "plot": Stage(_show_scores),
+    "export": Stage(_show_all),
+    "audit": Stage(_show_all),
 }
 """By rule, or by its first word where the rules of a kind are counted alike."""
+
+
+def stage_of(rule: str) -> str:
+    """The row of STAGES that counts a rule."""
+    return rule if rule in STAGES else rule.partition("_")[0]
 
 
 @dataclass(frozen=True)
@@ -130,12 +165,23 @@ class Needs:
         runtime: minutes of wall time to ask for.
         hours: predicted hours of computing, times the GPUs that it holds, if any.
         gpus: their number.
+        disk: bytes of what it leaves behind.
+        scratch: bytes of its checkpoints while it runs.
+        download: bytes that it fetches.
     """
 
     memory: int
     runtime: int
     hours: float
     gpus: int
+    disk: float = 0
+    scratch: float = 0
+    download: float = 0
+
+    @property
+    def wall(self) -> float:
+        """Predicted hours from its start to its end."""
+        return self.hours / max(self.gpus, 1)
 
 
 class Forecast:
@@ -149,23 +195,26 @@ class Forecast:
     def of(self, job: Job) -> Needs:
         """What a job needs, however often it has been tried."""
         if job.identity not in self._known:
-            self._known[job.identity] = self._count(job)
+            self._known[job.identity] = self.count(job)
         return self._known[job.identity]
 
-    def _count(self, job: Job) -> Needs:
-        stage = STAGES.get(job.rule) or STAGES[job.rule.partition("_")[0]]
+    def count(self, job: Job) -> Needs:
+        """What a job needs, counted anew."""
+        stage = STAGES[stage_of(job.rule)]
         work, gpus = stage.work(self.sizes, job), self.config.training_gpus
         gpus = {"thread": 0, "device": min(gpus, 1), "devices": gpus}[stage.place]
-        rate = CPU_RATE * (1 if stage.place == "thread" else self.config.threads)
+        rate, start = CPU_RATE * (1 if stage.place == "thread" else self.config.threads), START
         base = LIBRARIES + (ON_CPU if stage.place != "thread" else 0)
         if gpus:
-            rate, base = GPU_RATE * min(1, work.parameters / BUSY) * gpus, LIBRARIES + ON_GPU
-        seconds = START + work.seconds + work.operations / rate
+            rate, start = GPU_RATE * min(1, work.parameters / BUSY) * gpus, GPU_START
+            base = LIBRARIES + ON_GPU
+        seconds = start + 4 * work.parameters / READING + work.seconds + work.operations / rate
         minutes = math.ceil((DELAY + MARGIN * seconds) / 60 / STEP) * STEP
         # Each process of a training holds the model and the data.
         memory = math.ceil(SPARE * (base + work.bytes) * max(gpus, 1) / 1e9) * 1000
         runtime = min(minutes, LONGEST) if stage.resumes else minutes
-        return Needs(memory, runtime, seconds * max(gpus, 1) / 3600, gpus)
+        hours = seconds * max(gpus, 1) / 3600
+        return Needs(memory, runtime, hours, gpus, work.disk, work.scratch, work.download)
 
     def describe(self, jobs: Iterable[Job]) -> str:
         """`about 1,234 GPU hours (train_captioner 980, train_alignment 204, compute_features 11)`: in all, and the three largest."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from preftune.provenance.digest import ROOT
-from preftune.report import catalogue
 from preftune.tables import cells
 from preftune.tables.cells import ALIGNMENT_TABLES, CAPTIONING_TABLES, COST_TABLES, MULTITASK_TABLES
 from preftune.workflow.checks import select_names
@@ -13,14 +12,12 @@ from preftune.workflow.config import validate_config
 from preftune.workflow.plan import Plan
 from preftune.workflow.registry import Run
 
-TABLES = {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()}
 PAPER_TABLES = tuple(
     table
     for tables in cells.TABLES.values()
     for table in tables
     if table not in (*ALIGNMENT_TABLES, *CAPTIONING_TABLES, *COST_TABLES, *MULTITASK_TABLES)
 )
-FIGURES = {paper: tuple(figures) for paper, figures in catalogue.FIGURES.items()}
 CAPTION_SCORES = ("perplexity", "validation", "text", "captions")
 TABLE_KINDS = ("csv", "md", "tex", "audit.json")
 
@@ -82,7 +79,7 @@ class Targets:
 
     def drift(self) -> list[str]:
         """What alignment did to the language model, for the runs that are measured."""
-        runs = [self.plan.run(name) for name in self.plan.config.dph.drift.runs]
+        runs = [self.plan.run(name) for name in self.plan.dph.drift.runs]
         return [
             f"{self.results}/dph/drift/{run.name}/seed-{seed}/drift.json"
             for run in runs
@@ -91,7 +88,7 @@ class Targets:
 
     def best_of(self) -> list[str]:
         """What the heads choose among sampled answers, for the runs that are measured."""
-        runs = [self.plan.run(name) for name in self.plan.config.dph.best_of.runs]
+        runs = [self.plan.run(name) for name in self.plan.dph.best_of.runs]
         return [
             f"{self.results}/dph/best_of/{run.name}/seed-{seed}/best_of.json"
             for run in runs
@@ -131,14 +128,14 @@ class Targets:
 
     def tables(self, paper: str, names: list[str] | None = None) -> list[str]:
         """Files of a paper's tables."""
-        chosen = TABLES[paper] if names is None else names
+        chosen = self.plan.tables[paper] if names is None else names
         return [f"{self.results}/{paper}/tables/{table}.{kind}" for table in chosen for kind in TABLE_KINDS]
 
     def figures(self, paper: str) -> list[str]:
         """Files of a paper's figures."""
         return [
             f"{self.results}/{paper}/figures/{figure}.{kind}"
-            for figure in FIGURES[paper]
+            for figure in self.plan.figures[paper]
             for kind in ("png", "pdf")
         ]
 
@@ -149,7 +146,7 @@ class Targets:
 
     def submissions(self) -> list[str]:
         """Files for the GLUE server: of the first seed of each run that is asked for, one a score."""
-        runs = [self.plan.run(name) for name in self.plan.config.dph.submission.runs]
+        runs = [self.plan.run(name) for name in self.plan.dph.submission.runs]
         return [
             f"{self.results}/dph/submission/{run.name}/seed-{run.seeds[0]}/submission-{score}.zip"
             for run in runs
@@ -158,8 +155,8 @@ class Targets:
 
     def report_inputs(self) -> list[str]:
         """Everything that the report shows."""
-        papers = [file for paper in TABLES for file in (*self.tables(paper), *self.figures(paper))]
-        return papers + self.second_opinions() + self.submissions()
+        papers = [file for paper in self.plan.papers for file in (*self.tables(paper), *self.figures(paper))]
+        return papers + self.second_opinions() + self.submissions() if self.plan.trains else papers
 
     def audited(self) -> list[str]:
         """Everything that is made before the audit."""
@@ -169,20 +166,20 @@ class Targets:
     def selected(self) -> list[str]:
         """What was asked for: everything, or a part by paper, table or run."""
         only = self.plan.config.only
-        papers = [only.paper] if only.paper else list(TABLES)
+        papers = [only.paper] if only.paper else list(self.plan.papers)
         if only.runs:
             names = [run.name for paper in papers for run in self.plan.runs(paper)]
             chosen = select_names(only.runs, names, "run")
             return [path for name in chosen for path in self.scores_of(self.plan.run(name))]
         if only.tables:
-            known = [table for paper in papers for table in TABLES[paper]]
+            known = [table for paper in papers for table in self.plan.tables[paper]]
             wanted = set(select_names(only.tables, known, "table"))
             return [
                 file
                 for paper in papers
-                for file in self.tables(paper, [t for t in TABLES[paper] if t in wanted])
+                for file in self.tables(paper, [t for t in self.plan.tables[paper] if t in wanted])
             ]
         if only.paper:
-            submissions = self.submissions() if only.paper == "dph" else []
+            submissions = self.submissions() if only.paper == "dph" and self.plan.trains else []
             return [*self.tables(only.paper), *self.figures(only.paper), *submissions]
         return [f"{self.results}/audit.json", *self.audited()]

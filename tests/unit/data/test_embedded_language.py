@@ -9,9 +9,10 @@ from preftune.data.embedded.dialogues import read_dialogues, split_dialogues
 from preftune.data.embedded.glue import BLOCKS
 from preftune.data.embedded.language import generate, write_language_data
 from preftune.data.embedded.world import draw_splits
-from preftune.data.raw import find_files, find_source, prepare
+from preftune.data.raw import find_source
 from preftune.data.tasks.registry import read_tasks
 from preftune.errors import PreftuneError
+from tests.rows import prepare_splits
 
 TALKS = [{"prompt": f"What about {n}?", "response": f"Answer {n}."} for n in range(50)]
 
@@ -52,8 +53,7 @@ def test_no_row_occurs_twice_and_counts_are_as_asked():
 @pytest.mark.parametrize("name", sorted(read_tasks()))
 def test_every_task_reads_its_rows(root, name):
     task = read_tasks()[name]
-    source = find_source(task.dataset)
-    prepared, _ = prepare(source, find_files(source, root), None, None, 0, official=False)
+    prepared = prepare_splits(task.dataset, root)
     for split in {"train", task.split} & set(prepared):
         questions = task.questions(prepared[split])
         assert all(len(set(question.candidates)) == len(question.candidates) for question in questions)

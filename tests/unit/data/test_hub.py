@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from preftune.data.hub import arrange_snapshot, find_shards
-from preftune.data.raw import find_files, find_source, read_split
+from preftune.data.layouts import find_files
+from preftune.data.raw import find_source, read_split
 from preftune.errors import PreftuneError
 from preftune.settings.sources import DatasetSource
 

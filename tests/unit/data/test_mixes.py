@@ -9,9 +9,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 
 from preftune.data.mixes import (
     PREFERENCE_FEATURES,
-    SFT_FEATURES,
     apportion,
-    draw_mix,
     preference_examples,
     sft_examples,
 )
@@ -19,6 +17,7 @@ from preftune.data.pools import Draft, collect_pools
 from preftune.errors import PreftuneError
 from preftune.preference.data import read_pairs
 from preftune.settings.data import MixSettings
+from tests.rows import draw
 from tests.tiny import tiny_tokenizer
 
 TEXT = Value("string")
@@ -67,13 +66,12 @@ def folders(tmp_path_factory):
 def test_the_sft_mix_is_uniform_over_tasks_and_seeded(folders, tokenizer):
     def drawn(seed):
         pools = collect_pools(["cola", "piqa", "dialogues"], folders, "sft")
-        return draw_mix(pools, mix_settings(30, 64), seed, partial(sft_examples, tokenizer)).examples
+        return draw(pools, mix_settings(30, 64), seed, partial(sft_examples, tokenizer)).examples
 
     rows = drawn(0)
     assert Counter(row["task"] for row in rows) == {"cola": 10, "piqa": 10, "dialogues": 10}
     assert rows == drawn(0) != drawn(1)
     assert len({row["example_id"] for row in rows}) == 30
-    Dataset.from_list(rows, features=SFT_FEATURES)
     hello = next(row for row in rows if row["task"] == "dialogues")
     assert tokenizer.decode(hello["completion_ids"]) == "hello<|im_end|>"
     assert tokenizer.decode(hello["prompt_ids"]) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
@@ -81,8 +79,7 @@ def test_the_sft_mix_is_uniform_over_tasks_and_seeded(folders, tokenizer):
 
 def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, tokenizer):
     pools = collect_pools(["cola", "piqa", "ultrafeedback"], folders, "preference")
-    mix = draw_mix(pools, mix_settings(30, 64), 0, partial(preference_examples, tokenizer))
-    Dataset.from_list(mix.examples, features=PREFERENCE_FEATURES)
+    mix = draw(pools, mix_settings(30, 64), 0, partial(preference_examples, tokenizer))
     for row in mix.examples:
         chosen, rejected = (tokenizer.decode(row[key]) for key in ("chosen_ids", "rejected_ids"))
         assert chosen != rejected
@@ -91,29 +88,27 @@ def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, 
         if row["task"] == "cola":
             number = int(row["example_id"].split("/")[1].split("-")[1])
             assert chosen.startswith("yes" if number % 2 else "no")
-    assert mix.dropped["equal: piqa"] > 0
-    assert mix.facts()["tasks"] == {"cola": 10, "piqa": 10, "ultrafeedback": 10}
+    assert mix.mix.dropped["equal: piqa"] > 0
+    assert mix.mix.facts()["tasks"] == {"cola": 10, "piqa": 10, "ultrafeedback": 10}
 
 
 def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tokenizer):
     pools = collect_pools(["cola"], folders, "sft")
-    made = [sft_examples(tokenizer, draft(), random.Random(0))[0] for draft in pools[0].drafts]
+    made = [sft_examples(tokenizer, draft, random.Random(0))[0] for draft in pools[0].drafts.read(range(40))]
     lengths = [len(row["prompt_ids"]) + len(row["completion_ids"]) for row in made]
-    mix = draw_mix(pools, mix_settings(40, max(lengths) - 1), 0, partial(sft_examples, tokenizer))
-    assert mix.dropped["long: cola"] > 0
+    mix = draw(pools, mix_settings(40, max(lengths) - 1), 0, partial(sft_examples, tokenizer))
+    assert mix.mix.dropped["long: cola"] > 0
     assert len(mix.examples) == 40
     with pytest.raises(PreftuneError, match="raise max_tokens"):
-        draw_mix(
-            collect_pools(["cola"], folders, "sft"), mix_settings(4, 8), 0, partial(sft_examples, tokenizer)
-        )
+        draw(collect_pools(["cola"], folders, "sft"), mix_settings(4, 8), 0, partial(sft_examples, tokenizer))
 
 
 def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, tokenizer):
     """The prompt loses its oldest tokens; the question's end, the assistant's opening and the answer stay."""
-    draft = collect_pools(["mmlu-like"], folders, "sft")[0].drafts[0]()
+    (draft,) = collect_pools(["mmlu-like"], folders, "sft")[0].drafts.read([0])
     (whole,) = sft_examples(tokenizer, draft, random.Random(0))
     draws = {
-        long: partial(draw_mix, collect_pools(["mmlu-like"], folders, "sft"), mix_settings(1, 50, long), 0)
+        long: partial(draw, collect_pools(["mmlu-like"], folders, "sft"), mix_settings(1, 50, long), 0)
         for long in ("truncate", "refuse")
     }
     mix = draws["truncate"](partial(sft_examples, tokenizer))
@@ -121,7 +116,7 @@ def test_over_long_items_are_cut_by_the_templates_rule_or_refused(folders, token
     assert len(row["prompt_ids"]) + len(row["completion_ids"]) == 50
     assert row["prompt_ids"] == whole["prompt_ids"][-len(row["prompt_ids"]) :]
     assert row["completion_ids"] == whole["completion_ids"]
-    assert mix.facts()["truncated"] == {"mmlu-like": 1} and not mix.dropped
+    assert mix.mix.facts()["truncated"] == {"mmlu-like": 1} and not mix.mix.dropped
     with pytest.raises(PreftuneError, match=r"has 2\d\d tokens but max_tokens is 50"):
         draws["refuse"](partial(sft_examples, tokenizer))
 
@@ -130,15 +125,15 @@ def test_an_answer_that_leaves_no_room_is_dropped_where_prompts_are_cut(folders,
     """An answer is never cut: the pool's next item is taken, and the long one counted."""
     pools = collect_pools(["half-empty"], folders, "sft")
     long = Draft("train-9", "half-empty", [{"role": "user", "content": "hi"}], "cup " * 90, [])
-    pools[0].drafts.append(lambda: long)
-    mix = draw_mix(pools, mix_settings(4, 40, "truncate"), 0, partial(sft_examples, tokenizer))
-    assert mix.dropped["long: half-empty"] > 0 and not mix.truncated
+    pools[0].drafts.add(Dataset.from_list([{"place": 0}]), lambda row, index: long)
+    mix = draw(pools, mix_settings(4, 40, "truncate"), 0, partial(sft_examples, tokenizer))
+    assert mix.mix.dropped["long: half-empty"] > 0 and not mix.mix.truncated
 
 
 def test_empty_answers_are_dropped_and_counted(folders, tokenizer):
     pools = collect_pools(["half-empty"], folders, "sft")
-    mix = draw_mix(pools, mix_settings(4, 64), 0, partial(sft_examples, tokenizer))
-    assert mix.dropped["empty: half-empty"] > 0
+    mix = draw(pools, mix_settings(4, 64), 0, partial(sft_examples, tokenizer))
+    assert mix.mix.dropped["empty: half-empty"] > 0
     assert all(len(row["completion_ids"]) > 1 for row in mix.examples)
 
 
@@ -165,7 +160,7 @@ def test_sampling_by_size_draws_in_proportion_to_the_rows_up_to_an_elbow(folders
     def drawn(seed):
         pools = collect_pools(["cola", "piqa", "dialogues"], folders, "sft")
         settings = mix_settings(44, 64, sampling="size", elbow=elbow)
-        return draw_mix(pools, settings, seed, partial(sft_examples, tokenizer)).examples
+        return draw(pools, settings, seed, partial(sft_examples, tokenizer)).examples
 
     rows = drawn(0)
     assert Counter(row["task"] for row in rows) == counts
@@ -177,7 +172,7 @@ def test_copies_of_a_document_stand_after_their_answered_predecessors(folders, t
     """Together the examples' answers are the row's: each is conditioned on what stands before it in the row."""
     pools = collect_pools(["dialogues"], folders, "sft")
     encode = partial(sft_examples, tokenizer, copies=3)
-    rows = draw_mix(pools, mix_settings(6, 200), 0, encode, copies=3).examples
+    rows = draw(pools, mix_settings(6, 200), 0, encode, copies=3).examples
     turn = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert [tokenizer.decode(row["prompt_ids"]) for row in rows[:3]] == [
         turn,
@@ -193,20 +188,20 @@ def test_copies_of_a_document_stand_after_their_answered_predecessors(folders, t
         f"dialogues/train-0/{rows[0]['example_id'].split('/')[2]}/{copy}" for copy in range(3)
     ]
     with pytest.raises(PreftuneError, match="examples: 7, no multiple of copies: 3"):
-        draw_mix(pools, mix_settings(7, 200), 0, encode, copies=3)
+        draw(pools, mix_settings(7, 200), 0, encode, copies=3)
 
 
 def test_a_row_of_copies_is_dropped_whole_where_its_last_copy_is_too_long(folders, tokenizer):
     pools = collect_pools(["cola"], folders, "sft")
     encode = partial(sft_examples, tokenizer, copies=2)
     lengths = [
-        [len(e["prompt_ids"]) + len(e["completion_ids"]) for e in encode(draft(), None)]
-        for draft in pools[0].drafts
+        [len(e["prompt_ids"]) + len(e["completion_ids"]) for e in encode(draft, None)]
+        for draft in pools[0].drafts.read(range(40))
     ]
     limit = max(last for _, last in lengths) - 1
     assert max(first for first, _ in lengths) < limit
-    mix = draw_mix(pools, mix_settings(80, limit), 0, encode, copies=2)
-    assert mix.dropped["long: cola"] > 0
+    mix = draw(pools, mix_settings(80, limit), 0, encode, copies=2)
+    assert mix.mix.dropped["long: cola"] > 0
     documents = Counter(row["example_id"].rsplit("/", 1)[0] for row in mix.examples)
     assert set(documents.values()) == {2}
 
@@ -216,9 +211,9 @@ def test_the_authors_loader_pairs_the_prompt_with_itself(folders, tokenizer, tmp
     for faithful_bugs in (False, True):
         pools = collect_pools(["cola", "ultrafeedback"], folders, "preference")
         encode = partial(preference_examples, tokenizer, faithful_bugs=faithful_bugs)
-        mix = draw_mix(pools, mix_settings(8, 64), 0, encode)
+        mix = draw(pools, mix_settings(8, 64), 0, encode)
         bugs = [row for row in mix.examples if row["faithful_bug"]]
-        assert mix.facts()["faithful_bugs"] == len(bugs) == 4 * faithful_bugs
+        assert mix.mix.facts()["faithful_bugs"] == len(bugs) == 4 * faithful_bugs
         for row in bugs:
             assert row["task"] == "ultrafeedback"
             assert tokenizer.decode(row["chosen_ids"]) == "hi<|im_end|>"

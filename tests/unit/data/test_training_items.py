@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from preftune.data.pools import task_drafts
+from preftune.data.pools import word_question
 from preftune.data.tasks.registry import TASKS_FILE, read_tasks
 
 PAIR = {"sentence1": "One.", "sentence2": "Two."}
@@ -63,29 +63,35 @@ NEGATIVES = [
 
 @pytest.mark.parametrize(("name", "row", "positive", "negatives"), NEGATIVES)
 def test_a_training_item_has_the_papers_positive_and_negatives(name, row, positive, negatives):
-    (draft,) = task_drafts(read_tasks()[name], [row | {"document": "train-0"}])
-    assert draft().positive == positive
-    assert set(draft().negatives) == negatives
-    assert len(draft().negatives) == len(negatives)
+    draft = word_question(read_tasks()[name], row | {"document": "train-0"}, 0)
+    assert draft.positive == positive
+    assert set(draft.negatives) == negatives
+    assert len(draft.negatives) == len(negatives)
 
 
 def test_an_unanswerable_training_item_is_denied_a_span_of_its_passage():
-    (draft,) = task_drafts(read_tasks()["squad-v2"], [SQUAD | {"answers": {"text": []}}])
-    assert draft().positive == "unanswerable"
-    (span,) = draft().negatives
+    draft = word_question(read_tasks()["squad-v2"], SQUAD | {"answers": {"text": []}}, 0)
+    assert draft.positive == "unanswerable"
+    (span,) = draft.negatives
     assert span in SQUAD["context"]
 
 
 def test_the_paper_scale_trains_on_the_papers_tasks():
-    """21 tasks of preference pairs, all but the two sets of written pairs in SFT; RACE's two levels count as one."""
+    """21 tasks of preference pairs, all but the two sets of written pairs in SFT; RACE's two levels count as one.
+
+    SFT has six sets of answers without wrong ones beside them.
+    """
     config = yaml.safe_load((TASKS_FILE.parent / "paper.yaml").read_text())["dph"]
     tasks = read_tasks()
     pairs = {"ultrafeedback", "orca-dpo-pairs"}
-    mixes = {
-        mix: {tasks[name].group for name in config[f"{mix}_mix"]["tasks"]} for mix in ("sft", "preference")
-    }
-    assert len(mixes["preference"]) == 21
-    assert mixes["sft"] == mixes["preference"] - pairs
-    assert mixes["preference"] == {tasks[name].group for name, *_ in NEGATIVES}
-    for mix in mixes:
-        assert all(mix in tasks[name].mixes for name in config[f"{mix}_mix"]["tasks"])
+    names = {mix: config[f"{mix}_mix"]["tasks"] for mix in ("sft", "preference")}
+    groups = {mix: {tasks[name].group for name in names[mix] if name in tasks} for mix in names}
+    assert len(groups["preference"]) == 21
+    assert groups["sft"] == groups["preference"] - pairs
+    assert groups["preference"] == {tasks[name].group for name, *_ in NEGATIVES}
+    assert set(names["preference"]) <= set(tasks)
+    assert set(names["sft"]) - set(tasks) == {
+        "alpaca-cleaned", "cnn-dailymail", "coqa", "open-orca", "tinystories-instruct", "tinystories-summary"
+    }  # fmt: skip
+    for mix in names:
+        assert all(mix in tasks[name].mixes for name in names[mix] if name in tasks)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from preftune.data.raw import find_files, find_source, prepare
 from preftune.data.tasks.registry import find_tasks, read_rows
 from preftune.data.templates import read_templates
 from preftune.errors import PreftuneError
@@ -16,6 +15,7 @@ from preftune.evaluation.lm_eval_tasks import LM_EVAL_TASKS
 from preftune.evaluation.scoring import encode_questions, score_questions
 from preftune.evaluation.second_opinion import CLEAR_GAP, _compare, compare_texts
 from preftune.preference.heads import PreferenceModel
+from tests.rows import prepare_splits
 from tests.tiny import tiny_language_model, tiny_tokenizer
 from tests.unit.preference.helpers import make_model
 
@@ -93,8 +93,7 @@ def test_lm_evals_own_task_gives_our_scores(peaked: PreferenceModel, name: str) 
 @pytest.mark.parametrize("name", ["hellaswag", "arc-challenge", "boolq", "piqa", "winogrande"])
 def test_predictions_on_real_rows_are_lm_evals(peaked: PreferenceModel, name: str) -> None:
     (task,) = find_tasks([name], "lm-eval")
-    source = find_source(task.dataset)
-    prepared, _ = prepare(source, find_files(source, DATA), None, 12, 0, official=False)
+    prepared = prepare_splits(task.dataset, DATA, limit_evaluation=12)
     result = compare_texts(peaked, task, prepared[task.split], 12, batch=4)
     assert result["n"] + result["skipped"] == 12 and result["n"] > 5
     assert result["agreement"] == 1.0 and result["max_difference"] < CLEAR_GAP

@@ -1,17 +1,23 @@
 """Checkpoints with heads: saved, loaded with one call, and refused where they do not fit."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from preftune.errors import PreftuneError
 from preftune.files import read_json, write_json
-from preftune.models.policy import trainable_parameters
+from preftune.models.policy import load_policy, trainable_parameters
 from preftune.preference.heads import PreferenceModel
 from preftune.preference.reward_head import HeadConfig, RewardHead, load_head
+from preftune.preference.scoring import score_trees
 from preftune.settings.training import LoraSettings
 from preftune.training.trees import Tree
+from tests.unit.models.architectures import save_base
 from tests.unit.preference.helpers import CONVERSATIONS, make_model, make_rows, new_policy
 
 MARKER = 2
@@ -59,6 +65,66 @@ def test_one_call_loads_any_checkpoint(base: Path, tmp_path: Path, kind: str) ->
     loaded = PreferenceModel.from_pretrained(tmp_path)
     assert not loaded.training and (loaded.causal_lm is loaded.language_model) == (kind == "whole")
     assert torch.equal(loaded.rewards(CONVERSATIONS), model.rewards(CONVERSATIONS))
+
+
+FAMILIES = {
+    "llama": {},
+    "qwen2": {},
+    "gpt_neox": {},
+    "opt": {},
+    "opt-350m": {"word_embed_proj_dim": 16, "do_layer_norm_before": False},
+    "lsw_transformer": {},
+}
+"""Architectures that the registry names, and OPT-350m's table of another width, which is that of its last states."""
+# What a stranger runs: transformers alone, from a folder where our code is not found.
+STRANGER = """
+import importlib.util, sys, torch
+from transformers import AutoModelForCausalLM
+assert importlib.util.find_spec("preftune") is None
+logits = [AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([[5, 17, 1, 300, 2]])).logits for folder in sys.argv[2:]]
+torch.save(logits, sys.argv[1])
+"""
+
+
+def save_family(family: str, folder: Path) -> PreferenceModel:
+    """A model of an architecture, whose base is in `folder`/base, with a head, saved in `folder`/run."""
+    save_base(family.split("-")[0], folder / "base", **FAMILIES[family])
+    language_model, tokenizer = load_policy(folder / "base")
+    torch.manual_seed(1)
+    model = PreferenceModel.with_new_head(language_model, tokenizer).eval()
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.mul_(20.0)
+    model.save_pretrained(folder / "run")
+    return model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_on_any_architecture_comes_back(family: str, tmp_path: Path) -> None:
+    """Beside an ordinary folder of transformers, whose weights hold nothing of the head; rewards are the same to the bit."""
+    model = save_family(family, tmp_path)
+    found = PreferenceModel.from_pretrained(tmp_path / "run")
+    assert torch.equal(found.rewards(CONVERSATIONS), model.rewards(CONVERSATIONS))
+    assert (found.rewards(CONVERSATIONS).diff().abs() > 1e-4).all()
+    tree = make_rows(model.tokenizer, 1)
+    scores = score_trees(model, tree, states=True)
+    assert scores.states is not None and scores.states.shape == (1, model.head.config.width)
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    assert set(kept) == set(load_file(tmp_path / "base" / "model.safetensors"))
+
+
+def test_a_stranger_loads_the_language_model_without_our_code(tmp_path: Path) -> None:
+    """Every architecture that transformers has; the released one is a class of ours."""
+    strange = [family for family in FAMILIES if family != "lsw_transformer"]
+    models = [save_family(family, tmp_path / family) for family in strange]
+    folders = [str(tmp_path / family / "run") for family in strange]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-I", "-c", STRANGER, str(tmp_path / "logits.pt"), *folders]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    ids = torch.tensor([[5, 17, 1, 300, 2]])
+    for model, found in zip(models, torch.load(tmp_path / "logits.pt"), strict=True):
+        # The engine's own attention sums in another order.
+        torch.testing.assert_close(model.causal_lm(input_ids=ids).logits, found, atol=1e-5, rtol=1e-5)
 
 
 def test_adapter_configuration_has_one_byte_sequence(base: Path, tmp_path: Path) -> None:

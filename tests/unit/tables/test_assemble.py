@@ -6,7 +6,7 @@ import pytest
 
 from preftune.errors import PreftuneError
 from preftune.evaluation.metrics import compute_metrics
-from preftune.tables.assemble import Setting, build_records
+from preftune.tables.assemble import Setting, build_records, judge
 from preftune.tables.cells import NOT_RUN, CellRecord, read_cells
 from preftune.tables.lists import ablation_records
 from preftune.tables.render import describe, render_csv, render_latex, render_markdown
@@ -152,6 +152,17 @@ def test_ablations(tmp_path: Path) -> None:
     assert found["dph-joint (log)", "RACE"].value == pytest.approx(50)
     assert found["absent (log)", "GLUE"].verdict == NOT_RUN
     assert ("absent (reward)", "GLUE") not in found
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(42.68, "reproduced"), (42.70, "differs"), (43.5, "differs")])
+def test_a_released_model_must_give_the_published_number(value: float, verdict: str) -> None:
+    """Published: 42.59. Neither the row's own tolerance of a point nor an interval that holds the number helps."""
+    cell = next(one for one in CELLS if one.table == "gpt4all" and one.published == "42.59")
+    released = Setting("released", "real (hub)", tolerance=0.1)
+    assert judge(cell, value, (40.0, 45.0), cell.split, released, "")[0] == verdict
+    assert judge(cell, value, (40.0, 45.0), cell.split, PAPER, "")[0] == "reproduced"
+    embedded = Setting("released", "embedded", tolerance=0.1)
+    assert judge(cell, value, None, cell.split, embedded, "")[0].startswith("not comparable")
 
 
 def test_rendered_tables_say_what_they_are(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from preftune.preference import gradients
 from preftune.tables import averages, cells, probes, scores
 from preftune.tables.alignment import ALIGNMENT_TABLES
 from preftune.tables.notes import TITLES
-from preftune.workflow import targets
+from preftune.workflow import plan, targets
 
 
 def test_parts_are_those_whose_gradients_are_measured() -> None:
@@ -25,5 +25,5 @@ def test_scores_are_those_of_the_evaluation() -> None:
 
 def test_tables_are_those_that_the_workflow_makes() -> None:
     assert tuple(ALIGNMENT_TABLES) == targets.ALIGNMENT_TABLES
-    assert {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()} == targets.TABLES
+    assert {paper: ("claims", *tables) for paper, tables in cells.TABLES.items()} == plan.TABLES
     assert set(TITLES) == {table for tables in cells.TABLES.values() for table in tables}

@@ -23,7 +23,7 @@ class Question:
     STS-B; None where the labels are hidden).
 
     A chat is asked as `messages`. A plain text is asked as `contexts`, one for all candidates or one each, which a candidate
-    continues after `delimiter`.
+    continues after `delimiter`. `leading_eos`: a chat is read behind the tokenizer's end-of-sequence token.
     """
 
     document: str
@@ -34,6 +34,7 @@ class Question:
     gold_value: float | None = None
     contexts: tuple[str, ...] = ()
     delimiter: str = ""
+    leading_eos: bool = False
 
     @property
     def answer(self) -> str:
@@ -102,6 +103,7 @@ class Task(ABC):
             gold_value=gold_value,
             contexts=asked.contexts,
             delimiter=self.template.delimiter,
+            leading_eos=self.template.leading_eos,
         )
 
     def questions(self, rows: Iterable[Row], limit: int | None = None) -> list[Question]:
