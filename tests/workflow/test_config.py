@@ -11,7 +11,7 @@ from preftune.commands.config import describe_run, plan_of
 from preftune.errors import PreftuneError
 from preftune.workflow.config import TrainedConfig, validate_config
 from preftune.workflow.plan import TABLES, Plan
-from preftune.workflow.registry import read_runs
+from preftune.workflow.registry import read_runs, read_yaml
 from preftune.workflow.targets import Targets, load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,6 +300,19 @@ def test_identity_follows_settings_and_parents_only() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [({"licence": "another"}, False), ({"bytes": {"train": 1}}, False), ({"counts": {"train": 1}}, True)],
+)
+def test_rows_are_prepared_again_where_the_registry_says_other_things_of_them(
+    changes: dict[str, Any], again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (plan_of("config.yaml") for _ in range(2))
+    monkeypatch.setitem(after.datasets, "glue-rte", after.datasets["glue-rte"] | changes)
+    ours, theirs = (plan.prepare_dataset("glue-rte").identity for plan in (before, after))
+    assert (ours != theirs) == again
+
+
 def test_an_evaluation_setting_reruns_no_training() -> None:
     plan, other = plan_of("config.yaml"), load_plan(change("dph.evaluation.limit", 5), ["config.yaml"])
     assert plan.train("dph-joint", 0).identity == other.train("dph-joint", 0).identity
@@ -322,6 +335,14 @@ def test_config_names_the_file_of_each_key() -> None:
     assert "dph: none  # config/runs.tsv, row" in text
     assert "training.steps: 20  # config.yaml" in text
     assert "beta: 0.1  # default in src/preftune/settings/" in text
+    open_folder = describe_run("config/small-cpu.yaml", "sft")
+    assert "# run sft: paper dph" in open_folder
+
+
+def test_values_are_merged_key_by_key_as_snakemake_merges_them() -> None:
+    plan = plan_of("config/paper.yaml", {"context_peft": {"model": "opt-125m", "pretraining": None}})
+    assert plan.context_peft.model == plan.fetched_language_model == "opt-125m"
+    assert plan.context_peft.captions == plan_of("config/paper.yaml").context_peft.captions
 
 
 def test_words_of_tasks_that_a_job_does_not_ask_run_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,3 +390,10 @@ def test_what_all_scales_share_is_fetched_once() -> None:
         jobs = [plan.fetch_model(model) for plan in (demo, other)]
         assert jobs[0].identity == jobs[1].identity
         assert jobs[0].options("auto") == jobs[1].options("cpu")
+
+
+def test_a_registry_with_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    registry = tmp_path / "models.yaml"
+    registry.write_text("one:\n  kind: language\ntwo:\n  kind: encoder\none:\n  kind: encoder\n")
+    with pytest.raises(PreftuneError, match=r"models\.yaml is not valid YAML \(line 5: one stands twice\)"):
+        read_yaml(registry)

@@ -25,7 +25,8 @@ def snakemake(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("config", SCALES)
 def test_dry_run_builds_the_whole_dag(config: str) -> None:
-    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", config, *SCALES[config])
+    words = ("-n", "--forceall", "--quiet", "rules", "--strict-dag-evaluation", "functions")
+    done = snakemake(*words, "--configfile", config, *SCALES[config])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     for rule in (
         "train_sft",

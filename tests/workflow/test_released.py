@@ -82,6 +82,7 @@ def test_another_commit_of_the_words_is_another_identity(tmp_path: Any) -> None:
         ({"tolerance": 0}, "key tolerance"),
         ({"dph": raw()["dph"] | {"model": "swinv2-tiny"}}, "language model swinv2-tiny"),
         ({"scale": "paper"}, "is missing"),
+        ({"only": {"paper": "context_peft"}}, "unknown paper of this scale context_peft: known are dph"),
     ],
 )
 def test_a_config_with_more_or_less_is_refused(changes: dict[str, Any], sentence: str) -> None:

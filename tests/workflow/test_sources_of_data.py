@@ -11,6 +11,7 @@ from preftune.fetching.pins import FilePin, Pins, RepoPin
 from preftune.workflow import jobs
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan
+from tests.workflow.test_dry_runs import snakemake
 
 
 def plan(**values: Any) -> Plan:
@@ -54,6 +55,13 @@ def test_data_sets_placed_by_hand_are_read_where_they_stand_and_never_fetched(tm
     assert "local: coco, race-middle" in found.label
     everything = plan(data="local", data_root=str(tmp_path))
     assert fetched(everything) == set() and everything.question_images is None
+
+
+@pytest.mark.parametrize(("local", "source"), [("", "hub"), ("glue-rte", "files")])
+def test_official_counts_are_checked_of_what_is_fetched_alone(local: str, source: str) -> None:
+    words = ("--configfile", "config/paper.yaml", "--config", f"local_datasets=[{local}]", "data_root=tests")
+    done = snakemake("-n", "-p", *words, "--", "results/paper/dph/data/glue-rte")
+    assert f"--dataset glue-rte --source {source} " in done.stdout, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,7 @@ rule train_captioner:
     benchmark:
         RESULTS + "/timings/train_captioner/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("context_peft", "captioning"))
-        or "none",
+        run=names_of(run.name for run in PLAN.runs("context_peft", "captioning")),
     group:
         small("captioning")
     conda:

@@ -116,6 +116,11 @@ def run_folder(run, seed):
     return f"{RESULTS}/{PLAN.run(run).paper}/models/{run}/seed-{seed}"
 
 
+def names_of(names):
+    """A pattern of these runs; of none where there are none, whatever a run of another stage is called."""
+    return "|".join(names) or "(?!)"
+
+
 def parent_folder(wildcards):
     run = PLAN.run(wildcards.run)
     return run_folder(run.parent, PLAN.parent_seed(run, int(wildcards.seed)))

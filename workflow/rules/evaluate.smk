@@ -95,7 +95,7 @@ rule evaluate_heads:
     benchmark:
         RESULTS + "/timings/evaluate_heads/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(PLAN.scored_by_heads) or "none",
+        run=names_of(PLAN.scored_by_heads),
     group:
         small("heads")
     conda:

@@ -79,8 +79,7 @@ rule train_multitask:
     benchmark:
         RESULTS + "/timings/train_multitask/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("context_peft", "multitask"))
-        or "none",
+        run=names_of(run.name for run in PLAN.runs("context_peft", "multitask")),
     group:
         small("multitask")
     conda:

@@ -28,7 +28,7 @@ rule train_alignment:
     benchmark:
         RESULTS + "/timings/train_alignment/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(ALIGNED) or "none",
+        run=names_of(ALIGNED),
     priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"
@@ -63,7 +63,7 @@ rule train_heads:
     benchmark:
         RESULTS + "/timings/train_heads/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(FROZEN) or "none",
+        run=names_of(FROZEN),
     group:
         small("heads")
     conda:

@@ -22,9 +22,10 @@ rule prepare_dataset:
     params:
         code=code_digest("prepare_dataset"),
         options=options("prepare_dataset", "dataset"),
+        source=lambda wildcards: PLAN.counts_as(wildcards.dataset),
     message:
         "check and prepare {wildcards.dataset}"
     shell:
         "python workflow/scripts/prepare_dataset.py "
-        "--raw {input.raw} --dataset {wildcards.dataset} --output {output} "
+        "--raw {input.raw} --dataset {wildcards.dataset} --source {params.source} --output {output} "
         "{params.options} --threads {threads} --log {log}"

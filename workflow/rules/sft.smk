@@ -15,7 +15,7 @@ rule train_sft:
     benchmark:
         RESULTS + "/timings/train_sft/{run}/seed-{seed}.tsv"
     wildcard_constraints:
-        run="|".join(run.name for run in PLAN.runs("dph", "sft")) or "none",
+        run=names_of(run.name for run in PLAN.runs("dph", "sft")),
     priority: 10  # the longest chain starts first
     conda:
         "../../envs/train.yaml"

@@ -1,9 +1,10 @@
 """`preftune config`: a run's resolved settings, each key with the file that it came from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from preftune.provenance.digest import ROOT
 from preftune.settings.base import flatten
@@ -12,9 +13,17 @@ from preftune.workflow.registry import read_yaml
 from preftune.workflow.targets import load_plan
 
 
-def plan_of(configfile: str, extra: dict[str, Any] | None = None) -> Plan:
-    """The plan of a config file."""
-    return load_plan({**read_yaml(ROOT / configfile), **(extra or {})}, [configfile])
+def plan_of(configfile: str, extra: Mapping[str, Any] | None = None) -> Plan:
+    """The plan of a config file with some values set; mappings are merged key by key, as Snakemake merges its --config."""
+    raw = read_yaml(ROOT / configfile)
+    update_config(raw, extra or {})
+    return load_plan(raw, [configfile])
+
+
+def plan_anywhere(configfile: str, values: Mapping[str, Any] | None = None) -> Plan:
+    """The same; the folder of raw rows, on which nothing that is only told depends, may be left open."""
+    given = {**read_yaml(ROOT / configfile), **(values or {})}
+    return plan_of(configfile, {**(values or {}), "data_root": given.get("data_root") or "."})
 
 
 def read_values(words: Iterable[str]) -> dict[str, Any]:
@@ -24,7 +33,7 @@ def read_values(words: Iterable[str]) -> dict[str, Any]:
 
 def describe_run(configfile: str, name: str) -> str:
     """One line per key: `key: value  # file`, and the run's registry row, seeds and parent."""
-    plan = plan_of(configfile)
+    plan = plan_anywhere(configfile)
     run = plan.run(name)
     raw = read_yaml(ROOT / configfile)
     given = flatten(raw[run.paper].get(run.stage, {})) if run.stage != "base" else {}

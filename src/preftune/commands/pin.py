@@ -87,18 +87,20 @@ def _pin_repository(source: Source, repo_type: str, pins: Pins, scratch: Path) -
 
 
 def _pin_archives(source: Source, pins: Pins, resources: Path) -> tuple[str, ...]:
-    """Sizes by the servers; hashes by the record of a finished fetch, since only the whole archive has one."""
+    """Sizes by the servers; hashes by the record of a finished fetch or by the last pin, since only the whole archive has one.
+    Neither stands in the way of another file that is there now.
+    """
     record = resources / "data/hub" / source.name / "run.json"
     fetched: dict[str, Any] = read_json(record)["facts"].get("files", {}) if record.is_file() else {}
     found = []
-    for archive in source.archives.values():
-        file = describe_archive(archive, pins)
-        known = fetched.get(archive.url) or {
-            "bytes": file.bytes or _ask_size(archive.url),
-            "sha256": file.sha256,
-        }
-        pins.urls[archive.url] = FilePin(**known)
-        found.append(pins.urls[archive.url])
+    for url, archive in ((archive.url, archive) for archive in source.archives.values()):
+        row = describe_archive(archive, Pins())
+        size = row.bytes or _ask_size(url)
+        known = [FilePin(**fetched[url])] if url in fetched else []
+        known += [pins.urls[url]] if url in pins.urls else []
+        same = (one for one in known if size in (None, one.bytes) and row.sha256 in (None, one.sha256))
+        pins.urls[url] = next(same, FilePin(bytes=size, sha256=row.sha256))
+        found.append(pins.urls[url])
     return _row(source, found, "")
 
 

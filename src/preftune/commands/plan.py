@@ -7,13 +7,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from preftune.commands.config import plan_of
+from preftune.commands.config import plan_anywhere
 from preftune.errors import PreftuneError
-from preftune.provenance.digest import ROOT
 from preftune.workflow.accuracy import PUBLISHED, Comparison, compare_published
 from preftune.workflow.costs import Cost, Costs, add_up, count_costs
 from preftune.workflow.plan import Plan
-from preftune.workflow.registry import read_yaml
 from preftune.workflow.resources import CPU_RATE, GPU_RATE, format_hours
 from preftune.workflow.work import DOWNLOAD
 
@@ -30,12 +28,6 @@ def show_plan(configfile: str, values: Mapping[str, Any]) -> None:
         console = Console(width=WIDTH, highlight=False)
     lines = [describe_chain(costs), describe_disk(costs), "", *describe_assumptions(plan), describe_error()]
     console.print(Group(_table(plan, costs), *map(Text, lines)))
-
-
-def plan_anywhere(configfile: str, values: Mapping[str, Any]) -> Plan:
-    """The plan of a config file with some values set; the folder of raw rows, which nothing is counted by, may be left open."""
-    given = {**read_yaml(ROOT / configfile), **values}
-    return plan_of(configfile, {**values, "data_root": given.get("data_root") or "."})
 
 
 def _table(plan: Plan, costs: Costs) -> Table:

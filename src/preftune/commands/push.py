@@ -51,6 +51,14 @@ def _find_models(store: Store, run: str, seed: int | None) -> list[Model]:
     return chosen
 
 
+def _find_one(store: Store, run: str, seed: int) -> Model:
+    models = _find_models(store, run, seed)
+    if len(models) > 1:
+        names = ", ".join(f"{model.paper}/{model.run}" for model in models)
+        raise PreftuneError(f"{run} names {names}: a push is of one model, give its run's whole name.")
+    return models[0]
+
+
 def push_model(
     plan: Plan,
     run: str,
@@ -75,7 +83,7 @@ def push_model(
     store = Store.open(results)
     for leftover in forget_leftovers(store, plan):  # no audit looks at what belongs to no run now
         print(f"left out: {leftover.says}", file=sys.stderr)
-    (model,) = _find_models(store, run, seed)
+    model = _find_one(store, run, seed)
     steps = evaluations(store).get(model.output["path"], [])
     _check_chain(store, audit_results(results, plan), [model.record, *steps])
     folder = build_folder(store, Sources(store), model, steps)

@@ -119,7 +119,7 @@ class MappedRows:
         for place, which in zip(places, np.searchsorted(self._ends, places, side="right"), strict=True):
             batch = self._batches[which]
             found.append(batch.slice(place - int(self._ends[which]) + batch.num_rows, 1))
-        rows: list[Row] = pa.Table.from_batches(found).to_pylist()
+        rows: list[Row] = pa.Table.from_batches(found).combine_chunks().to_pylist()
         for pages in self._maps:
             pages.madvise(mmap.MADV_DONTNEED)
         return rows

@@ -1,5 +1,7 @@
 """From a snapshot of a hub data set to the raw layout that every source shares."""
 
+import gzip
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -9,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from preftune.data.row_files import read_lines
 from preftune.errors import PreftuneError
-from preftune.files import read_json, read_jsonl, write_jsonl
+from preftune.files import explain_full_disk, read_json
 from preftune.settings.sources import DatasetSource
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -39,7 +42,7 @@ def arrange_snapshot(source: DatasetSource, snapshot: Path, output: Path) -> Non
             stem = source.files[split].removesuffix(".gz").removesuffix(".jsonl")
             join_tables(shards, output / f"{stem}.parquet")
         else:
-            write_jsonl(target, (row for shard in shards for row in read_rows(shard)))
+            join_lines(shards, target)
 
 
 def join_tables(shards: Sequence[Path], target: Path) -> None:
@@ -51,11 +54,18 @@ def join_tables(shards: Sequence[Path], target: Path) -> None:
                 writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def join_lines(shards: Sequence[Path], target: Path) -> None:
+    """Write files of JSON rows as one of JSON Lines (.gz), a row at a time: some have millions."""
+    with explain_full_disk(target), gzip.GzipFile(target, "wb", mtime=0) as stream:
+        for row in (row for shard in shards for row in read_rows(shard)):
+            stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def read_rows(path: Path) -> Iterable[dict[str, Any]]:
     """The rows of a file of JSON Lines, or of one JSON list."""
     with path.open("rb") as stream:
         is_list = path.suffix == ".json" and stream.read(64).lstrip()[:1] == b"["
-    return list(read_json(path)) if is_list else read_jsonl(path)
+    return list(read_json(path)) if is_list else (row for _, row in read_lines(path))
 
 
 def find_shards(snapshot: Path, configuration: str | None, split: str) -> list[Path]:

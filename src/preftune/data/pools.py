@@ -19,7 +19,7 @@ from preftune.names import nearest
 
 DIALOGUE_COLUMNS = ("prompt", "response")
 AHEAD = 64
-"""Items of a pool that are read and tokenised together."""
+"""Items of a pool that are read and tokenised together, once as few are left of those before."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,16 @@ class Pool:
     _ready: dict[int, Draft] = field(default_factory=dict)
 
     def next(self, rng: random.Random, ahead: Ahead) -> Draft:
-        """Return the next item; it and those that follow it are read together, and their texts told to `ahead`."""
+        """Return the next item; those that follow are read in groups, and their texts told to `ahead`."""
         if not self.order:
             self.order = rng.sample(range(len(self.drafts)), len(self.drafts))
             self.cycle += 1
-        if self.order[-1] not in self._ready:
-            places = self.order[: -AHEAD - 1 : -1]
-            self._ready = dict(zip(places, self.drafts.read(places), strict=True))
-            ahead([text for draft in self._ready.values() for text in draft.texts()])
+        unread = len(self.order) - len(self._ready)  # what is ready comes last in the order
+        if unread and len(self._ready) <= AHEAD:
+            places = self.order[max(0, unread - AHEAD) : unread]
+            drafts = self.drafts.read(places)
+            self._ready.update(zip(places, drafts, strict=True))
+            ahead([text for draft in drafts for text in draft.texts()])
         return self._ready.pop(self.order.pop())
 
 

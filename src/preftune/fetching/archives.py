@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from preftune.errors import PreftuneError
 from preftune.files import explain_full_disk
@@ -160,8 +160,9 @@ def _refuse(archive: Path, members: list[Member], limit: int) -> None:
         if not member.folder:
             files.add(member.name)
     for member in members:
-        above = member.name.rpartition("/")[0]
-        if above in files or (member.folder and member.name in files):
+        parts = member.name.split("/")
+        above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+        if above & files or (member.folder and member.name in files):
             raise PreftuneError(
                 f"{archive.name}: the member {member.name!r} needs a folder where a file stands: it is not unpacked."
             )
@@ -257,12 +258,25 @@ def _open_tar(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
     )
     with (
         opener(archive, "rb") as stream,
-        tarfile.open(fileobj=_Limited(stream, archive, limit), mode="r|") as opened,  # type: ignore[call-overload]
+        tarfile.open(fileobj=_Limited(stream, archive, limit), mode="r|", tarinfo=_Header) as opened,  # type: ignore[call-overload]
     ):
         yield opened
         shutil.copyfileobj(
             _Limited(stream, archive, limit), _Nowhere()
         )  # the checksum stands behind the last member
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; tarfile takes a damaged or missing one behind the first member for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 class _Nowhere:

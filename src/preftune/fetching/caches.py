@@ -1,6 +1,5 @@
 """Models that lie on this machine already: a folder, a snapshot, or the hub's cache (HF_HUB_CACHE, HF_HOME)."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ def find_local(source: Source) -> tuple[Path, dict[str, Any]]:
 
 def hub_cache() -> Path:
     """Where the hub's client keeps what it has downloaded."""
-    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def find_snapshot(path: Path, repo: str | None, revision: str | None) -> Path:

@@ -113,12 +113,14 @@ class _Transfer:
     def persist(self) -> Trouble | None:
         """Try until the part is the whole verified file, and return None; or return the last trouble."""
         failures = wrong = 0
+        farthest = self._part.size
         while True:
-            before = self._part.size
             try:
                 self._try()
             except Trouble as trouble:
-                failures = 1 if self._part.size >= before + _BLOCK else failures + 1
+                # What was thrown away and comes again is no progress: that would never end.
+                failures = 1 if self._part.size >= farthest + _BLOCK else failures + 1
+                farthest = 0 if trouble.wrong else max(farthest, self._part.size)
                 wrong += trouble.wrong
                 print(f"{self._file.name} from {public_url(self._url)}: {trouble}", flush=True)
                 if not self._patience.lasts(trouble, failures, wrong):
@@ -152,7 +154,7 @@ class _Transfer:
         with self._session.get(
             self._url, headers=headers, stream=True, timeout=self._patience.timeout
         ) as response:
-            self._check_answer(response, have)
+            self._check_answer(response, have, validator)
             total = self._count(response, have)
             if response.status_code == 200:
                 self._part.begin(self._url, _validator(response))
@@ -160,8 +162,8 @@ class _Transfer:
         if total is not None and self._part.size < total:
             raise Trouble(f"the connection ended after {self._part.size} of {total} bytes")
 
-    def _check_answer(self, response: requests.Response, have: int) -> None:
-        """Raise Trouble where the answer is neither the file nor the missing part of it."""
+    def _check_answer(self, response: requests.Response, have: int, known: str | None) -> None:
+        """Raise Trouble where the answer is neither the file nor the missing part of it; `known` is the part's validator."""
         status = response.status_code
         if status == 416:
             self._part.drop()
@@ -176,6 +178,9 @@ class _Transfer:
         if status == 206 and not span.startswith(f"bytes {have}-"):
             self._part.drop()
             raise Trouble(f"the server sent the part '{span}' instead of that from {have} on")
+        if status == 206 and not self._file.hashed and _validator(response) not in (None, known):
+            self._part.drop()
+            raise Trouble("the server sent a part of another version of the file")
 
     def _count(self, response: requests.Response, have: int) -> int | None:
         """Bytes of the whole file, by the registry or else by the answer; Trouble where the two differ."""

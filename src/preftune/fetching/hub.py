@@ -181,6 +181,10 @@ class _Repository:
         """One sentence: what the hub said, and what to do."""
         what, remedy = f"{self._repo} (hub {self._type})", place_by_hand(self._source)
         kind = type(error).__name__
+        if status == 401 and self._token:
+            return PreftuneError(
+                f"{what}: the hub does not know the token in HF_TOKEN: set a valid one, or unset it for what is open to everybody."
+            )
         if kind == "GatedRepoError" or status in (401, 403):
             gate = (
                 "HF_TOKEN is of an account without access"

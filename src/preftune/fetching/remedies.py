@@ -12,6 +12,8 @@ def place_by_hand(source: Source) -> str:
             f"place {what or 'its files'} below a folder by hand and give that as data_root, with local_datasets: [{source.name}] "
             "in the config (docs/data.md, Sources)"
         )
+    if source.kind == "urls":
+        return "fetch it in a checkout that has a network (fetch_prompts), and copy that one's resources/prompts/ here"
     return (
         f"place its files in a folder by hand and write source: {{kind: local, path: FOLDER}} for {source.name} in "
         "config/models.yaml (docs/data.md, Sources)"

@@ -44,6 +44,7 @@ def fetch_source(
 def keep_scratch(name: str) -> Iterator[Path]:
     """A folder that outlives a killed or failed fetch and is emptied by one that succeeds; one process has it at a time."""
     folder = scratch_folder() / "downloads" / name
+    waiting = False
     while True:
         try:
             # The lock stands beside the folder and is never deleted: a lock on a deleted file would be nobody's.
@@ -55,5 +56,7 @@ def keep_scratch(name: str) -> Iterator[Path]:
         except PreftuneError as error:
             if str(error) != "busy":
                 raise
-        say(f"{name} is being fetched by another process: waiting for it")
+        if not waiting:
+            say(f"{name} is being fetched by another process: waiting for it")
+        waiting = True
         time.sleep(_POLL)

@@ -1,15 +1,16 @@
 """Training rows on disk (`datasets` folders of the mixes) as trees."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow
 from datasets import Dataset, load_from_disk
 
 from preftune.errors import PreftuneError
-from preftune.training.trees import Tree
+from preftune.training.trees import Ids, Tree
 
 SFT_COLUMNS = ("example_id", "prompt_ids", "completion_ids")
 PAIR_COLUMNS = ("example_id", "prompt_ids", "chosen_ids", "rejected_ids")
@@ -32,7 +33,7 @@ def read_pairs(folder: Path) -> list[Tree]:
     faithful_bugs = rows["faithful_bug"] if "faithful_bug" in rows.column_names else [False] * len(pairs)
     for pair, faithful_bug in zip(pairs, faithful_bugs, strict=True):
         chosen, rejected = pair.branches
-        if list(chosen) == list(rejected) and not faithful_bug:
+        if np.array_equal(chosen, rejected) and not faithful_bug:
             raise PreftuneError(
                 f"{folder}: pair {pair.name} has two equal answers; drop this row, or prepare the mix again."
             )
@@ -73,9 +74,17 @@ def _open_mix(folder: Path, columns: Sequence[str]) -> Dataset:
 
 def _trees(rows: Dataset, columns: Sequence[str]) -> list[Tree]:
     """Rows as trees; columns: the name, the prompt, then a branch each."""
-    return [_tree(row, columns) for row in rows.select_columns(list(columns))]
+    trees: list[Tree] = []
+    for table in rows.select_columns(list(columns)).with_format("arrow").iter(1000):
+        names, *ids = (table[column] for column in columns)
+        for name, prompt, *branches in zip(names.to_pylist(), *map(_ids, ids), strict=True):
+            trees.append(Tree(name, prompt, tuple(branches)))
+    return trees
 
 
-def _tree(row: Mapping[str, Any], columns: Sequence[str]) -> Tree:
-    name, prompt, *branches = columns
-    return Tree(row[name], row[prompt], tuple(row[branch] for branch in branches))
+def _ids(column: pyarrow.ChunkedArray) -> Iterator[Ids]:
+    """The ids of each row as a view of the folder's mapped files, which needs no memory of the process's own."""
+    for chunk in column.chunks:
+        ids = chunk.values.to_numpy()
+        for start, stop in pairwise(chunk.offsets.to_numpy()):
+            yield ids[start:stop]

@@ -34,6 +34,8 @@ def select_names(pattern: str, names: list[str], what: str) -> list[str]:
 def check_plan(plan: "Plan") -> None:
     """Models, tasks, data sets, encoders and runs that are named; the settings of every run."""
     config, source = plan.config, plan.source
+    if config.only.paper is not None:
+        _check_name(f"{source}: key only.paper", "paper of this scale", config.only.paper, plan.papers)
     languages = [name for name, model in plan.models.items() if model["kind"] == "language"]
     fetched = [name for name in languages if not _is_pretrained(plan, name)]
     _check_name(f"{source}: key dph.model", "fetched language model", config.dph.model, fetched)

@@ -22,7 +22,6 @@ class Cost:
         left: those whose result is not there, or is another code's, config's or data's.
         gpu_hours: predicted, times the GPUs that each holds.
         cpu_hours: predicted, of those without a GPU.
-        left_hours: of those left: of GPUs where the plan has some, else of the CPU.
         longest: predicted hours of the longest one.
         disk: bytes of what they leave behind.
         scratch: bytes of the checkpoints of the one with the most, while it runs.
@@ -33,7 +32,6 @@ class Cost:
     left: int = 0
     gpu_hours: float = 0
     cpu_hours: float = 0
-    left_hours: float = 0
     longest: float = 0
     disk: float = 0
     scratch: float = 0
@@ -82,10 +80,9 @@ def count_costs(plan: Plan) -> Costs:
 
 
 def _cost_of(forecast: Forecast, output: str, job: Job) -> Cost:
-    needs, left = forecast.of(job), not is_current(output, job)
+    needs, left = forecast.of(job), int(not is_current(output, job))
     gpu, cpu = (needs.hours, 0.0) if needs.gpus else (0.0, needs.hours)
-    counted = gpu if forecast.config.training_gpus else cpu
-    return Cost(1, int(left), gpu, cpu, counted * left, needs.wall, needs.disk, needs.scratch, needs.download)
+    return Cost(1, left, gpu, cpu, needs.wall, needs.disk, needs.scratch, needs.download)
 
 
 def _paper_of(output: str, plan: Plan) -> str:

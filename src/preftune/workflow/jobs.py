@@ -195,6 +195,10 @@ class Jobs:
         """Whether the user has placed a data set by hand: all of them, or those that the config names."""
         return self.config.data == "local" or dataset in self.config.local_datasets
 
+    def counts_as(self, dataset: str) -> str:
+        """How a data set's rows are counted: fetched ones (hub) are all that there are, others (files) as many as there are."""
+        return "hub" if self.config.data == "hub" and not self.is_local(dataset) else "files"
+
     def fetched_name(self, dataset: str) -> str:
         """The registry's row that is fetched for a data set: COCO's captions are split by Karpathy, or as in 2017."""
         karpathy = dataset == "coco" and self.context_peft.captions.karpathy is not None
@@ -272,5 +276,16 @@ class Jobs:
     @cache
     def prepare_dataset(self, dataset: str) -> Job:
         settings = self.config.dph.datasets.model_dump()
+        # Whose rows they are and what they weigh changes none of them; where they came from is the fetch's affair, but a commit
+        # also names the folder of a Hugging Face cache of one's own.
+        row = {
+            key: value
+            for key, value in self.datasets[dataset].items()
+            if key not in ("licence", "bytes", "sources")
+        }
+        named = ("files", "hub") if self.is_local(dataset) else ("files",)
+        row["sources"] = {
+            key: value for key, value in self.datasets[dataset]["sources"].items() if key in named
+        }
         return self.job("prepare_dataset", settings, parents=self._raw_parents("dph", dataset),
-                        facts=hash_settings(self.datasets[dataset]))  # fmt: skip
+                        facts=hash_settings(row))  # fmt: skip

@@ -131,12 +131,22 @@ def _word(value: Any) -> str:
     return str(value).lower().replace("_", "-")
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key that stands twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} stands twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; a damaged file is an error that names it."""
+    """A YAML mapping; a damaged file, or one with a key that stands twice, is an error that names it."""
     try:
-        content = yaml.load(
-            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise PreftuneError(f"{path} does not exist: restore it from git.") from error
     except yaml.YAMLError as error:

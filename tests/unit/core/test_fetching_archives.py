@@ -135,9 +135,10 @@ def test_a_member_that_stands_twice_is_refused(tmp_path: Path, twin: str) -> Non
         assert not out.exists()
 
 
-def test_a_file_that_is_a_folder_as_well_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inner", ["train/a", "train/a/b/c"])
+def test_a_file_that_is_a_folder_as_well_is_refused(tmp_path: Path, inner: str) -> None:
     refuse(
-        make_zip(tmp_path / "a.zip", {"train": b"x", "train/a": b"y"}),
+        make_zip(tmp_path / "a.zip", {"train": b"x", inner: b"y"}),
         "needs a folder where a file",
         tmp_path / "out",
     )
@@ -194,6 +195,17 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, name: str, part: float) 
     )
     kept = archive.read_bytes() if name != "a.tar" else archive.read_bytes()[: 512 + 256 * 300]
     archive.write_bytes(kept[: int(len(kept) * part)])
+    assert find_damage(archive)
+    refuse(archive, "is damaged", tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", ["a wrong byte", "the end"])
+def test_a_tar_whose_members_end_before_its_end_mark_is_damaged(tmp_path: Path, change: str) -> None:
+    """A header is checked by itself; nothing else says how many members there are."""
+    archive = make_tar(tmp_path / "a.tar", {"train/a": b"1", "train/b": b"2"})
+    data = bytearray(archive.read_bytes())
+    data[1024] ^= 0xFF  # the first byte of the second header
+    archive.write_bytes(data if change == "a wrong byte" else data[:1024])
     assert find_damage(archive)
     refuse(archive, "is damaged", tmp_path / "out")
 

@@ -214,6 +214,29 @@ def test_a_file_that_changes_between_two_tries_is_never_mixed_of_both(tmp_path: 
     assert got.read_bytes() == OTHER
 
 
+def test_a_part_of_another_version_is_never_joined_though_the_server_ignores_if_range(tmp_path: Path) -> None:
+    replies = [
+        Reply(200, DATA, {"ETag": ETAG}, cut=2_000_000),
+        Reply(206, OTHER[2_000_000:], {"ETag": '"newer"', "Content-Range": f"bytes 2000000-{len(OTHER) - 1}/{len(OTHER)}"}),
+        Reply(200, OTHER, {"ETag": '"newer"'}),
+    ]  # fmt: skip
+    with Server(lambda request: replies.pop(0)) as server:
+        got = download(RemoteFile((f"{server.url}/data.bin",), len(DATA)), tmp_path, patience())
+    assert got.read_bytes() == OTHER
+
+
+def test_bytes_that_come_again_and_again_are_no_progress(tmp_path: Path) -> None:
+    """Every whole answer is cut, and every missing part refused."""
+
+    def answer(request: Request) -> Reply:
+        return Reply(416) if "range" in request.headers else Reply(200, DATA, {"ETag": ETAG}, cut=1 << 20)
+
+    with Server(answer) as server:
+        with pytest.raises(Refused, match="could not be fetched"):
+            download(described((f"{server.url}/data.bin",), 1), tmp_path, patience())
+        assert len(server.requests) == 8
+
+
 def test_without_a_name_for_its_bytes_an_unknown_file_starts_anew(tmp_path: Path) -> None:
     replies = [Reply(200, DATA, {"ETag": 'W/"weak"'}, cut=2_000_000), Reply(200, OTHER)]
     with Server(lambda request: replies.pop(0)) as server:
@@ -304,9 +327,12 @@ def test_a_download_killed_at_random_moments_goes_on_and_ends_with_the_right_has
     assert not (tmp_path / "scratch/downloads/toy").exists()
 
 
-def test_two_processes_that_fetch_the_same_file_wait_for_each_other(tmp_path: Path, slow: Server) -> None:
+def test_two_processes_that_fetch_the_same_file_wait_for_each_other(
+    tmp_path: Path, slow: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
     children = [start(slow, tmp_path / name) for name in ("one", "two")]
     assert [child.wait() for child in children] == [0, 0]
+    assert "".join(capfd.readouterr()).count("toy is being fetched by another process") == 1
     assert all((tmp_path / name).read_bytes() == DATA * 4 for name in ("one", "two"))
     assert all("range" not in request.headers for request in slow.requests) and len(slow.requests) == 2
 

@@ -17,7 +17,7 @@ from preftune.fetching.patience import Patience
 from preftune.fetching.pins import FilePin, Pins, RepoPin
 from preftune.files import sha256_file
 from preftune.settings.sources import DatasetSource, ModelSource, Source
-from tests.hub import COMMIT, FakeHub
+from tests.hub import COMMIT, FakeHub, error
 from tests.server import Reply, Request
 
 LATER = "f" * 40
@@ -177,6 +177,9 @@ def test_each_way_to_fail_says_what_it_is_and_which_files_go_where(hub: FakeHub,
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     says(cola(repo="org/gated"), "HF_TOKEN is of an account without access")
     says(cola(repo="org/gone"), "has vanished from the hub (status 404)")
+    hub.before = lambda request: error(401, None, "Invalid credentials in Authorization header")
+    with pytest.raises(PreftuneError, match="does not know the token in HF_TOKEN: set a valid one"):
+        fetch(cola(), tmp_path)
     hub.before = lambda request: Reply(429)
     says(cola(), "limits the rate of requests", "run again")
     hub.before = lambda request: Reply(500)

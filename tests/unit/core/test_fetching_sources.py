@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
 from preftune.commands import pin as pin_command
 from preftune.commands.pin import list_sources, write_pins
@@ -88,6 +89,13 @@ def test_a_mirror_stands_in_and_a_sentence_names_the_files_where_none_does(
     get(official(server, url=f"{server.url}/gone.zip", mirrors=[f"{server.url}/a.zip"]), tmp_path / "a")
     with pytest.raises(PreftuneError, match=r"toy: gone\.zip could not be fetched .*status 404.*place toy/labels/b\.json below a folder by hand.*local_datasets: \[toy\]"):  # fmt: skip
         get(official(server, url=f"{server.url}/gone.zip"), tmp_path / "b")
+
+
+def test_prompts_that_cannot_be_had_are_no_model_to_be_placed(server: Server, tmp_path: Path) -> None:
+    archive = Archive(url=f"{server.url}/gone.tar.gz", take={"src/": ""})
+    source = Source(name="released", kind="urls", archives={"code": archive})
+    with pytest.raises(PreftuneError, match=r"released: gone\.tar\.gz could not .*copy that one's resources/prompts/ here"):  # fmt: skip
+        fetch_archives(source, tmp_path, Pins(), Patience(sleep=lambda seconds: None))
 
 
 @pytest.mark.parametrize("known", [{"bytes": 5}, {"sha256": SHA}, {"md5": "a" * 32}])
@@ -204,11 +212,33 @@ def test_pinning_writes_revision_bytes_and_hash_of_every_needed_file(
 def test_the_record_of_a_fetch_gives_the_hash_that_only_a_whole_archive_has(
     registries: FakeHub, server: Server, tmp_path: Path
 ) -> None:
-    facts = {"files": {f"{server.url}/a.zip": {"bytes": 7, "sha256": SHA}}}
+    known = {"bytes": len(FILES["/a.zip"]), "sha256": SHA}
+    facts = {"files": {f"{server.url}/a.zip": known}}
     write_json(tmp_path / "resources/data/hub/toy/run.json", {"facts": facts})
     write_pins(["toy"], tmp_path / "resources", tmp_path / "pins.json")
     pins = read_pins(tmp_path / "pins.json")
-    assert pins.hub == {} and pins.urls[f"{server.url}/a.zip"] == FilePin(bytes=7, sha256=SHA)
+    assert pins.hub == {} and pins.urls[f"{server.url}/a.zip"] == FilePin(**known)
+    (tmp_path / "resources/data/hub/toy/run.json").unlink()
+    write_pins(["toy"], tmp_path / "resources", tmp_path / "pins.json")
+    assert read_pins(tmp_path / "pins.json") == pins
+
+
+def test_pinning_again_replaces_what_the_server_no_longer_has(
+    registries: FakeHub, server: Server, tmp_path: Path
+) -> None:
+    """Neither an older pin nor the record of an older fetch stands in the way of the file that is there now."""
+    url = f"{server.url}/a.zip"
+    old = {"bytes": 7, "sha256": SHA}
+    write_json(tmp_path / "resources/data/hub/toy/run.json", {"facts": {"files": {url: old}}})
+    write_json(tmp_path / "pins.json", {"urls": {url: old}})
+    for size in (None, len(FILES["/a.zip"])):
+        row = official(server, bytes=size).model_dump(include={"archives", "files"})
+        datasets = {"toy": {"sources": {"urls": {"archives": row["archives"]}, "files": row["files"]}}}
+        write_json(tmp_path / "config/datasets.yaml", datasets)
+        _, failed = write_pins(["toy"], tmp_path / "resources", tmp_path / "pins.json")
+        assert failed == []
+        assert read_pins(tmp_path / "pins.json").urls[url] == FilePin(bytes=len(FILES["/a.zip"]), sha256=None)
+        write_json(tmp_path / "pins.json", {"urls": {url: old}})
 
 
 def test_what_cannot_be_asked_for_keeps_its_pin_and_is_named(registries: FakeHub, tmp_path: Path) -> None:
@@ -248,10 +278,7 @@ def test_a_local_model_is_a_folder_a_snapshot_or_a_cache(
         found, facts = find_local(local(path=str(path), repo="org/lm"))
         assert found == snapshot
     assert facts == {"local": f"models--org--lm@{COMMIT}"}
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    assert find_local(local(repo="org/lm"))[0] == snapshot
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     assert find_local(local(repo="org/lm"))[0] == snapshot
     (tmp_path / "plain").mkdir()
     assert find_local(local(path=str(tmp_path / "plain"))) == (tmp_path / "plain", {"local": "plain"})
@@ -271,7 +298,7 @@ def test_a_local_model_that_is_not_there_is_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(PreftuneError, match="does not exist: place it there"):
         find_local(local(path=str(tmp_path / "none")))
     (tmp_path / "hub").mkdir()
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(PreftuneError, match="holds no org/lm: download it there"):
         find_local(local(repo="org/lm"))
 

@@ -110,8 +110,9 @@ def run(script, settings, **paths):
     words = [str(ROOT / f"workflow/scripts/{script}.py"), "--settings", json.dumps(settings)]
     for name, value in paths.items():
         words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    # The peak of this child alone: that of RUSAGE_CHILDREN is the largest child's.
-    code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__'); "
+    # Not what `getrusage` says: that begins with the memory of this process.
+    code = "import sys, runpy, pathlib; sys.argv = sys.argv[1:]; sys.path.insert(0, str(pathlib.Path(sys.argv[0]).parent)); "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__'); "
     code += "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False
@@ -122,11 +123,14 @@ def run(script, settings, **paths):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "file", "make"),
-    [("arc-easy", "arc_easy/train.jsonl", choice_rows), ("ultrafeedback", "ultrafeedback/train.jsonl", pair_rows)],
-)  # fmt: skip
-def test_a_hundred_thousand_rows_need_bounded_memory_and_give_equal_bytes(tmp_path, name, file, make):
-    """As Python objects the rows alone would exceed the bound: 100,000 pairs of conversations are 0.5 GB."""
+    ("name", "file", "make", "bound"),
+    [
+        ("arc-easy", "arc_easy/train.jsonl", choice_rows, 450_000_000),
+        ("ultrafeedback", "ultrafeedback/train.jsonl", pair_rows, 750_000_000),
+    ],
+)
+def test_a_hundred_thousand_rows_need_bounded_memory_and_give_equal_bytes(tmp_path, name, file, make, bound):
+    """The bounds are below what the rows take as Python objects (0.6 and 1.2 GB with the libraries, measured)."""
     count, limits = 100_000, {"limit_train": None, "limit_evaluation": None}
     write_rows(tmp_path / "raw" / file, make(count))
     made = [
@@ -139,11 +143,11 @@ def test_a_hundred_thousand_rows_need_bounded_memory_and_give_equal_bytes(tmp_pa
         )
         for folder in ("first", "again")
     ]
-    assert max(peak for _, peak in made) < 1_000_000_000
+    assert max(peak for _, peak in made) < bound
     assert sha256_tree(made[0][0]) == sha256_tree(made[1][0])
     assert sum(len(rows) for rows in load_from_disk(str(made[0][0])).values()) == count
     tiny_tokenizer(tmp_path / "model")
     settings = {"examples": count, "max_tokens": 2048, "tasks": [name]}
     folder, peak = run("prepare_preference_mix", settings, datasets=[made[0][0]], tokenizer=tmp_path / "model",
                        output=tmp_path / "mix")  # fmt: skip
-    assert peak < 1_500_000_000 and len(load_from_disk(str(folder))) == count
+    assert peak < 1_200_000_000 and len(load_from_disk(str(folder))) == count

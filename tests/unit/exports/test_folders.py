@@ -161,6 +161,8 @@ def test_limits_of_licences_are_stated_in_card_licence_and_warning(tmp_path: Pat
 def test_every_licence_of_the_registries_has_its_terms() -> None:
     worded = {entry["licence"] for name in ("models", "datasets") for entry in registry(name).values()}
     assert set(registry("licences")) == worded
+    lines = (ROOT / "config/licences.yaml").read_text().splitlines()
+    assert sorted(worded) == sorted(line.removesuffix(":") for line in lines if line[:1] not in "# ")
     assert terms_of("a licence of nobody").limits == (UNSTATED,)
     assert LswConfig.model_type == OWN_ARCHITECTURE
 

@@ -305,6 +305,8 @@ def test_a_run_or_seed_that_is_not_there_is_named(desk: Desk) -> None:
         desk.push("stf")
     with pytest.raises(PreftuneError, match=r"no seed 1 of sft, only seed-0"):
         desk.push("sft", seed=1)
+    with pytest.raises(PreftuneError, match=r"\* names .*dph/sft.*: a push is of one model"):
+        desk.push("*")
 
 
 def test_a_refusal_of_weights_is_not_tried_again(desk: Desk) -> None:

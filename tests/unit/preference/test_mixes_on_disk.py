@@ -15,9 +15,13 @@ from tests.unit.preference.helpers import make_model, make_pairs, save_mixes
 
 def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
     sft, preference = save_mixes(make_model(base).tokenizer, tmp_path, 3)
-    assert [row.branches for row in read_completions(sft)] == [
-        pair.branches[:1] for pair in read_pairs(preference)
+    pairs = read_pairs(preference)
+    assert [list(row.branches[0]) for row in read_completions(sft)] == [
+        list(pair.branches[0]) for pair in pairs
     ]
+    rows = load_from_disk(str(preference))
+    assert [list(pair.prompt) for pair in pairs] == rows["prompt_ids"]
+    assert [list(pair.branches[1]) for pair in pairs] == rows["rejected_ids"]
     with pytest.raises(PreftuneError, match="lacks the columns chosen_ids, rejected_ids"):
         read_pairs(sft)
     with pytest.raises(PreftuneError, match="not a prepared training mix"):
