@@ -3,6 +3,8 @@
 from preftune.workflow.jobs import Job
 from preftune.workflow.sizes import CANDIDATES, Sizes
 from preftune.workflow.work import (
+    CHECKED_BYTES,
+    CHECKED_SECONDS,
     CHECKPOINT_BYTES,
     CHECKPOINTS,
     DECODING_SECONDS,
@@ -12,8 +14,10 @@ from preftune.workflow.work import (
     ROW_BYTES,
     ROW_SECONDS,
     SCORE_BYTES,
+    STREAM_BYTES,
     TOKEN_BYTES,
     TRAINED_BYTES,
+    TREE_BYTES,
     Work,
     head_parameters,
     language_part,
@@ -34,16 +38,15 @@ def prepare_dataset(sizes: Sizes, job: Job) -> Work:
     """All rows are read and checked, those within the limits are kept."""
     dataset = sizes.dataset_of(job)
     rows = sizes.raw_rows([dataset])
-    return Work(seconds=ROW_SECONDS * rows, bytes=ROW_BYTES * rows, disk=sizes.text_bytes([dataset]))
+    held = STREAM_BYTES + CHECKED_BYTES * rows
+    return Work(seconds=CHECKED_SECONDS * rows, bytes=held, disk=sizes.text_bytes([dataset]))
 
 
 def prepare_mix(sizes: Sizes, job: Job) -> Work:
-    """Every row is worded, and as many examples as the mix has are tokenised and held."""
-    mix = job.rule.removeprefix("prepare_")
-    rows, examples = sum(sizes.kept_rows(sizes.plan.mix_datasets(mix)).values()), job.settings["examples"]
-    tokens = examples * sizes.mix_tokens[mix]
-    held = ROW_BYTES * rows + TOKEN_BYTES * tokens
-    return Work(seconds=ROW_SECONDS * (rows + examples), bytes=held, disk=IDS_BYTES * tokens)
+    """As many examples as the mix has are worded and tokenised."""
+    examples = job.settings["examples"]
+    tokens = examples * sizes.mix_tokens[job.rule.removeprefix("prepare_")]
+    return Work(seconds=ROW_SECONDS * examples, bytes=STREAM_BYTES, disk=IDS_BYTES * tokens)
 
 
 def compute_overlap(sizes: Sizes, job: Job) -> Work:
@@ -54,7 +57,7 @@ def compute_overlap(sizes: Sizes, job: Job) -> Work:
 def train_sft(sizes: Sizes, job: Job) -> Work:
     n, settings, length = sizes.language, job.settings, sizes.mix_tokens["sft_mix"]
     trained = language_part(n, "lora" if settings["lora"] else settings["freeze"], settings["lora"])
-    held = TOKEN_BYTES * sizes.plan.dph.sft_mix.examples * length
+    held = _mix_bytes(sizes, "sft_mix")
     return optimise(n, settings["training"], length, trained, held=held)
 
 
@@ -64,11 +67,13 @@ def train_alignment(sizes: Sizes, job: Job) -> Work:
     trained, training = language_part(n, settings["freeze"], settings["lora"]), settings["training"]
     read = training["steps"] * training["batch"] * length if settings["policy"] == "kl" else 0
     head = head_parameters(n) if settings["dph"] != "none" else 0
-    return optimise(n, training, length, trained, held=_pair_bytes(sizes), read=read, more=head)
+    return optimise(
+        n, training, length, trained, held=_mix_bytes(sizes, "preference_mix"), read=read, more=head
+    )
 
 
-def _pair_bytes(sizes: Sizes) -> float:
-    return TOKEN_BYTES * sizes.plan.dph.preference_mix.examples * sizes.mix_tokens["preference_mix"]
+def _mix_bytes(sizes: Sizes, mix: str) -> float:
+    return (TREE_BYTES + IDS_BYTES * sizes.mix_tokens[mix]) * getattr(sizes.plan.dph, mix).examples
 
 
 def train_heads(sizes: Sizes, job: Job) -> Work:
@@ -85,12 +90,16 @@ def compute_reference(sizes: Sizes, job: Job) -> Work:
     n, pairs = sizes.language, sizes.plan.dph.preference_mix.examples
     states = state_bytes(n, 2 * pairs) if job.settings["states"] else 0
     operations = 2 * n * pairs * sizes.mix_tokens["preference_mix"]
-    return model_work(n, operations, held=_pair_bytes(sizes) + states, disk=SCORE_BYTES * pairs + states)
+    return model_work(
+        n, operations, held=_mix_bytes(sizes, "preference_mix") + states, disk=SCORE_BYTES * pairs + states
+    )
 
 
 def compute_gradients(sizes: Sizes, job: Job) -> Work:
     n, tokens = sizes.language, job.settings["pairs"] * sizes.mix_tokens["preference_mix"]
-    return model_work(n, LOSSES_AND_LEVELS * 6 * n * tokens, held=TRAINED_BYTES * n + _pair_bytes(sizes))
+    return model_work(
+        n, LOSSES_AND_LEVELS * 6 * n * tokens, held=TRAINED_BYTES * n + _mix_bytes(sizes, "preference_mix")
+    )
 
 
 def evaluate_tasks(sizes: Sizes, job: Job) -> Work:
