@@ -5,6 +5,7 @@ filled in as the hub has it: the numbers of rows, and the labels of hidden split
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -248,8 +249,9 @@ def find_archive(dataset: str, split: str, root: Path) -> Iterator[SplitFiles]:
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())) if root.is_dir() else ():
         for archive in ARCHIVES:
             if (archive.dataset, archive.split) == (dataset, split):
+                # What may not be read (a disk's lost+found) is not there for `os.path.exists`, but an error for `Path.exists`.
                 wholes = (tuple(folder / file for file in files) for files in archive.choices)
-                whole = next((paths for paths in wholes if all(path.exists() for path in paths)), None)
+                whole = next((paths for paths in wholes if all(os.path.exists(path) for path in paths)), None)
                 if whole:
                     yield SplitFiles(whole, archive.reader, archive.layout)
                     break

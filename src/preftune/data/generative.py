@@ -5,6 +5,8 @@ Which field answers which is the authors'; the words around the fields are ours 
 
 from typing import Any
 
+from preftune.data.values import text_of
+
 Row = dict[str, Any]
 
 
@@ -19,13 +21,14 @@ def _talk(prompt: str, response: str, system: str = "") -> Row:
 
 def follow_instruction(row: Row) -> Row:
     """Return an Alpaca row: the instruction, with its input below it where it has one."""
-    prompt = f"{row['instruction']}\n{row['input']}" if row["input"] else row["instruction"]
+    instruction = text_of(row, "instruction")
+    prompt = f"{instruction}\n{text_of(row, 'input')}" if row["input"] else instruction
     return _talk(prompt, row["output"])
 
 
 def summarise_article(row: Row) -> Row:
     """Return a CNN / Daily Mail row: the article, answered with its highlights."""
-    return _talk(f"{row['article']}\nSummarise the article.", row["highlights"])
+    return _talk(f"{text_of(row, 'article')}\nSummarise the article.", row["highlights"])
 
 
 def answer_orca(row: Row) -> Row:
@@ -40,7 +43,7 @@ def tell_story(row: Row) -> Row:
 
 def expand_summary(row: Row) -> Row:
     """Return a TinyStories row: its summary, answered with the story."""
-    return _talk(f"{row['summary']}\nWrite this short story in simple words.", row["story"])
+    return _talk(f"{text_of(row, 'summary')}\nWrite this short story in simple words.", row["story"])
 
 
 def check_turns(row: Row) -> Row:

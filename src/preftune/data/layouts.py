@@ -14,6 +14,8 @@ from preftune.errors import PreftuneError
 from preftune.fetching.pins import read_pins, repo_key
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+# What official archives call splits that are not for training.
+EVALUATION = {"dev", "eval", "test", "tests", "val", "valid", "validation"}
 
 
 def find_files(source: Source, root: Path) -> dict[str, SplitFiles]:
@@ -84,13 +86,24 @@ def _snapshots(source: Source, root: Path) -> Iterator[tuple[Path, str]]:
 
 def _hub_files(source: Source, split: str, folders: list[tuple[Path, str]]) -> Iterator[SplitFiles]:
     hub_split = source.hub.get("splits", {}).get(split)
-    others = {*source.files, *source.hub.get("splits", {}).values()} - {hub_split, split}
+    others = EVALUATION | {*source.files, *source.hub.get("splits", {}).values()} - {hub_split, split}
     for folder, layout in folders if hub_split else ():
         shards = find_shards(folder, source.hub["configuration"], hub_split)
-        # The training split's files may name no split, but not another one.
+        # The training split's files may name no split, but not another one; those of all others do name it.
         named = {word for shard in shards for word in re.split(r"\W|_", shard.name)}
-        if shards and (hub_split in named or not named & others):
+        if shards and (hub_split != "train" or "train" in named or not named & others):
+            _check_shards(source, split, folder, shards)
             yield SplitFiles(tuple(shards), _read_shards, layout)
+
+
+def _check_shards(source: Source, split: str, folder: Path, shards: Sequence[Path]) -> None:
+    """Refuse a split of which a file is missing, as where a download was broken off: each says of how many it is one."""
+    counts = {int(count) for shard in shards for count in re.findall(r"-\d+-of-(\d+)", shard.name)}
+    if counts - {len(shards)}:
+        raise PreftuneError(
+            f"{folder} holds {len(shards)} of {max(counts)} files of the split {split} of {source.name} ({shards[0].name}, ...): "
+            "download it again."
+        )
 
 
 def _read_shards(paths: Sequence[Path]) -> Iterator[Placed]:

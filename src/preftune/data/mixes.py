@@ -97,6 +97,10 @@ def preference_examples(
     both answers, which is the prompt, so chosen and rejected are the prompt echoed as the answer.
     """
     echoed = faithful_bugs and draft.task in ECHOED
+    if not echoed and not draft.negatives:
+        raise PreftuneError(
+            f"{draft.task}, document {draft.document} has one answer alone, so no pair: take the row out."
+        )
     prompt = draft.messages[0]["content"]
     chosen, rejected = (prompt, prompt) if echoed else (draft.positive, rng.choice(draft.negatives))
     return [

@@ -58,9 +58,10 @@ def read_lines(path: Path) -> Iterator[Placed]:
     for place, line in read_text(path):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        # Numbers and nesting without end are no JSONDecodeError.
+        except (ValueError, RecursionError) as error:
             raise PreftuneError(
-                f"{place} is not valid JSON ({error.msg}): repair or fetch it again."
+                f"{place} is not valid JSON ({getattr(error, 'msg', error)}): repair or fetch it again."
             ) from error
         if not isinstance(row, dict):
             raise PreftuneError(f"{place} is not a JSON object: each line must be one row {{...}}.")
@@ -99,6 +100,11 @@ def _open_bytes(path: Path) -> IO[bytes]:
 def _read_parquet(path: Path) -> Iterator[Placed]:
     number = 0
     with _explain_parquet(path), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise PreftuneError(
+                f"{path} has two columns of one name ({', '.join(names)}): take one of them out."
+            )
         for batch in file.iter_batches(batch_size=1000):
             columns = {name: _values(path, batch, name) for name in batch.schema.names}
             for row in zip(*columns.values(), strict=True):

@@ -10,7 +10,7 @@ from datasets import Features, List, Value
 from preftune.data import generative, hh_rlhf
 from preftune.data.hypotheses import oppose_hypotheses
 from preftune.data.reward_bench import SUBSETS
-from preftune.data.values import value_check
+from preftune.data.values import text_of, value_check
 from preftune.errors import PreftuneError
 
 Row = dict[str, Any]
@@ -76,7 +76,7 @@ def last_message(value: str | list[dict[str, str]]) -> str:
         return value
     if not value:
         raise ValueError("the conversation has no message")
-    return str(value[-1]["content"])
+    return text_of(value[-1], "content")
 
 
 def _pair_texts(row: Row) -> Row:
@@ -139,7 +139,7 @@ def _boolq_texts(row: Row) -> Row:
         else {}
     )
     # SuperGLUE's copy has the title before the passage.
-    passages = {"passage": f"{row['title']} -- {row['passage']}"} if "title" in row else {}
+    passages = {"passage": f"{text_of(row, 'title')} -- {text_of(row, 'passage')}"} if "title" in row else {}
     return row | labels | passages
 
 
@@ -177,7 +177,7 @@ SCHEMAS: dict[str, Schema] = {
         regroup=oppose_hypotheses,
         regrouped={"passage": TEXT, "supported": TEXT, "contradicted": TEXT},
     ),
-    # The labels of STS-B are real numbers; an empty range means: check_row tests 0 <= label <= 5.
+    # The labels of STS-B are real numbers, which _check_label wants from 0 to 5.
     "similarity": Schema(
         {"sentence1": TEXT, "sentence2": TEXT, "label": REAL, "idx": WHOLE}, "label", identifier="idx"
     ),
@@ -267,7 +267,7 @@ def convert_row(schema: Schema, row: Row, labelled: bool, place: str) -> Row:
             f"{place} has no column {missing.args[0]!r} (it has {', '.join(map(str, row))}): give the file the hub's own "
             "column names."
         ) from missing
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise PreftuneError(f"{place}: {error}: correct the row or take it out.") from error
     if schema.label is not None:
         _check_label(schema, kept, labelled, place)
@@ -283,9 +283,10 @@ def _check_label(schema: Schema, row: Row, labelled: bool, place: str) -> None:
             )
         return
     allowed = schema.labels(row)
-    good = value in allowed if allowed else 0.0 <= value <= 5.0
+    real = schema.columns[schema.label or ""] == REAL
+    good = 0.0 <= value <= 5.0 if real else value in allowed
     if not good:
-        span = ", ".join(map(str, allowed)) if allowed else "0 to 5"
+        span = "0 to 5" if real else ", ".join(map(str, allowed)) or "no option"
         raise PreftuneError(
             f"{place} has the label {value!r}, outside its range ({span}): correct the row or take it out."
         )

@@ -24,6 +24,12 @@ def value_check(kind: Any, column: str, nullable: bool = False) -> Check:
     return (lambda value: None if value is None else scalar(value)) if nullable else scalar
 
 
+def text_of(row: Mapping[str, Any], column: str) -> str:
+    """Return the text of a column that becomes part of a longer one, where a null would read "None"."""
+    text: str = _text_check(column)(row[column])
+    return text
+
+
 def _text_check(column: str) -> Check:
     def check(value: Any) -> Any:
         if type(value) is not str:

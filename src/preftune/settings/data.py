@@ -10,8 +10,8 @@ from preftune.settings.base import Settings
 class DatasetSettings(Settings):
     """How many rows of each prepared split are kept, after a seeded shuffle (null: all)."""
 
-    limit_train: int | None = Field(description="training rows kept")
-    limit_evaluation: int | None = Field(description="validation and test rows kept")
+    limit_train: int | None = Field(ge=1, description="training rows kept")
+    limit_evaluation: int | None = Field(ge=1, description="validation and test rows kept")
 
 
 class MixSettings(Settings):

@@ -49,6 +49,10 @@ PARQUET = {
     "a new label": (arrow(ARC, answerKey=pyarrow.array([*"ABCDABC", "E"])),
                     r"row 8 has the label 'E', outside its range \(A, B, C, D\): correct the row"),
     "a null label": (arrow(ARC, answerKey=pyarrow.array([*"ABCDABC", None])), "row 8 has no label .column answerKey.: use"),
+    "no option": (arrow(ARC, choices=pyarrow.array([{"text": [], "label": []}] * 8, pyarrow.struct(
+        {"text": pyarrow.list_(pyarrow.string()), "label": pyarrow.list_(pyarrow.string())}))),
+        r"row 1 has the label 'A', outside its range \(no option\): correct the row"),
+    "two columns of a name": (arrow(ARC).append_column("id", pyarrow.array([*"abcdefgh"])), "has two columns of one name .id, q"),
     "a null text": (arrow(ARC, question=pyarrow.array([*"abcdefg", None])), "row 8: column question holds NoneType None and not"),
     "a number": (arrow(ARC, question=pyarrow.array(range(8))), "row 1: column question holds int 0 and not string: correct"),
     "a list of pairs": (arrow(ARC, choices=pyarrow.array([[{"text": "w", "label": "A"}]] * 8, NESTED)),
@@ -81,6 +85,8 @@ def test_a_changed_table_is_named_by_file_row_and_column(tmp_path, fault):
         (b'{"sentence": "x", "label": 1.0, "idx": 2}', "row 3: column label holds float 1.0 and not int64"),
         ('{"sentence": "é", "label": 1, "idx": 2}'.encode("latin-1"), "row 3 is not UTF-8 text: convert the file"),
         (b"[1]", "row 3 is not a JSON object"),
+        (b'{"idx": ' + b"9" * 5000 + b"}", "row 3 is not valid JSON .Exceeds the limit"),
+        (b"[" * 100_000, "row 3 is not valid JSON .maximum recursion depth"),
     ],
 )  # fmt: skip
 def test_a_line_that_cannot_be_a_row_is_named(tmp_path, line, message):
@@ -89,6 +95,30 @@ def test_a_line_that_cannot_be_a_row_is_named(tmp_path, line, message):
     path.write_bytes(b"\n".join([*good, line]))
     with pytest.raises(PreftuneError, match=f"{re.escape(str(path))}, {message}"):
         list(read_split(find_source("glue-cola"), "train", SplitFiles((path,))))
+
+
+def talk(answer):
+    return [{"role": "user", "content": "Q"}, {"role": "assistant", "content": answer}]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "column"),
+    [
+        ("alpaca-cleaned", {"instruction": None, "input": "x", "output": "y"}, "instruction"),
+        ("alpaca-cleaned", {"instruction": "x", "input": 7, "output": "y"}, "input"),
+        ("cnn-dailymail", {"article": None, "highlights": "y"}, "article"),
+        ("tinystories-summary", {"summary": None, "story": "y"}, "summary"),
+        ("boolq", {"title": None, "passage": "p", "question": "q", "label": 1}, "title"),
+        ("boolq", {"title": "t", "passage": None, "question": "q", "label": 1}, "passage"),
+        ("ultrafeedback", {"prompt": "Q", "chosen": talk(None), "rejected": talk("b")}, "content"),
+        ("ultrafeedback", {"prompt": "Q", "chosen": talk("a"), "rejected": talk(7)}, "content"),
+    ],
+)
+def test_what_is_no_text_does_not_become_one_inside_of_another(tmp_path, name, row, column):
+    """A null would be trained on as "None"."""
+    path = write_rows(tmp_path / "train.jsonl", [row])
+    with pytest.raises(PreftuneError, match=f"row 1: column {column} holds (NoneType|int) .* and not string"):
+        list(read_split(find_source(name), "train", SplitFiles((path,))))
 
 
 def truncated_parquet():

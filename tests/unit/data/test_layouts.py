@@ -12,14 +12,17 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 
 from preftune.data.layouts import find_files
-from preftune.data.raw import find_source, read_split
+from preftune.data.raw import DATASETS_FILE, find_source, read_split
+from preftune.data.schemas import SCHEMAS
 from preftune.errors import PreftuneError
 from tests.rows import prepare_splits, write_rows
 
 REAL = Path(os.environ.get("PREFTUNE_REAL_DATA", Path(__file__).resolve().parents[3] / "../shared/data"))
 COUNT = 4
+REGISTRY = yaml.safe_load(DATASETS_FILE.read_text())
 
 
 def glue(*texts, labels=(0, 1), hidden=-1, splits=("train", "validation", "test")):
@@ -343,6 +346,56 @@ def test_a_lone_file_of_another_split_is_not_the_training_split(tmp_path):
     path.unlink()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path.with_suffix(".parquet"))
     assert set(find_files(find_source("piqa"), tmp_path)) == {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "found"),
+    [("hellaswag", "hellaswag/hellaswag_val.jsonl", {"validation"}), ("piqa", "piqa/tests.jsonl", {"test"})],
+)
+def test_nor_is_a_lone_evaluation_file_of_the_official_archive(tmp_path, name, file, found):
+    write_rows(tmp_path / file, [{}])
+    assert set(find_files(find_source(name), tmp_path)) == found
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in REGISTRY.items() if row["schema"] in SCHEMAS and "hub" in row["sources"]]
+)
+def test_every_split_of_a_snapshot_is_found(tmp_path, name):
+    source = find_source(name)
+    hub = source.hub
+    folder = tmp_path / hub["repo"] / (hub["configuration"] or "data")
+    folder.mkdir(parents=True)
+    files = {split: folder / f"{theirs}-00000-of-00001.parquet" for split, theirs in hub["splits"].items()}
+    for file in files.values():
+        file.touch()
+    found = find_files(source, tmp_path)
+    assert {split: place.paths for split, place in found.items()} == {
+        split: (file,) for split, file in files.items()
+    }
+
+
+def test_a_cache_that_lacks_a_file_of_a_split_is_refused(tmp_path):
+    """A download was broken off."""
+    place = tmp_path / "datasets--Intel--orca_dpo_pairs/snapshots/0a1b"
+    snapshot(place, ORCA[:4], "train-00001-of-00003-0a1b2c.parquet")
+    with pytest.raises(PreftuneError, match="0a1b holds 1 of 3 files of the split train of orca-dpo-pairs"):
+        find_files(find_source("orca-dpo-pairs"), tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_none_of_the_archives(tmp_path, monkeypatch):
+    """As the lost+found of a disk of data."""
+    splits, write = LAYOUTS["glue-cola"]
+    write(tmp_path / "glue_data", splits)
+    (tmp_path / "lost+found").mkdir()
+    stat = os.stat
+
+    def refuse(path, *others, **options):
+        if "lost+found/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *others, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert set(find_files(find_source("glue-cola"), tmp_path)) == {"train", "validation", "test"}
 
 
 def test_a_repository_of_one_json_list_is_read(tmp_path):

@@ -92,6 +92,12 @@ def test_pairs_have_right_and_wrong_answers_and_equal_ones_are_dropped(folders, 
     assert mix.mix.facts()["tasks"] == {"cola": 10, "piqa": 10, "ultrafeedback": 10}
 
 
+def test_a_question_of_one_answer_is_no_pair(tokenizer):
+    draft = Draft("train-3", "arc-easy", [{"role": "user", "content": "hi"}], "yes", [])
+    with pytest.raises(PreftuneError, match="arc-easy, document train-3 has one answer alone, so no pair"):
+        preference_examples(tokenizer, draft, random.Random(0))
+
+
 def test_over_long_items_are_counted_and_a_pool_of_them_is_an_error(folders, tokenizer):
     pools = collect_pools(["cola"], folders, "sft")
     made = [sft_examples(tokenizer, draft, random.Random(0))[0] for draft in pools[0].drafts.read(range(40))]

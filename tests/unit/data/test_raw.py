@@ -365,6 +365,7 @@ def test_real_rows(name):
     try:
         files = find_files(source, REAL)
     except PreftuneError as missing:
+        assert "no file of the data set" in str(missing)
         pytest.skip(str(missing))
     tasks = [task for task in read_tasks().values() if task.dataset == name]
     for split, rows in prepare(source, files, 20, 20, 0, official=False)[0].items():

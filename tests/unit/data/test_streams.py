@@ -46,6 +46,18 @@ def test_rows_come_back_in_any_order_whatever_the_size_of_a_part(tmp_path, monke
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("large", [0, 4, 9])
+def test_a_row_may_be_larger_than_a_part(tmp_path, monkeypatch, large):
+    monkeypatch.setattr(arrow, "PART_BYTES", 1000)
+    rows = [{"name": str(i), "ids": list(range(5000 * (i == large)))} for i in range(10)]
+    spill = Spill(tmp_path / "rows/.rows", FEATURES)
+    for row in rows:
+        spill.add(row)
+    spill.finish()
+    write_dataset(spill, range(9, -1, -1), tmp_path / "rows")
+    assert load_from_disk(str(tmp_path / "rows")).to_list() == rows[::-1]
+
+
 def test_a_written_folder_is_what_datasets_itself_writes(tmp_path):
     spill, rows = spill_rows(tmp_path / "ours/.rows", 1200)
     write_dataset(spill, range(1200), tmp_path / "ours")
@@ -80,6 +92,18 @@ def test_texts_encoded_ahead_have_the_tokenizers_own_ids(tmp_path):
         ahead.ahead(texts)
         ahead.ahead(texts[:2])
         assert [ahead.encode(text, add_special_tokens=False) for text in texts] == expected
+
+
+def test_what_fails_ahead_fails_where_it_is_asked_for(tmp_path):
+    """Texts before and after it have their ids."""
+    tokenizer = tiny_tokenizer(tmp_path)
+    ahead = AheadTokenizer(tokenizer, 10)
+    for texts in (["The red cup."], ["no text: \ud800"], ["a cup"]):
+        ahead.ahead(texts)
+    with pytest.raises(TypeError):
+        ahead.encode("no text: \ud800")
+    for text in ("a cup", "The red cup."):
+        assert ahead.encode(text) == tokenizer.encode(text, add_special_tokens=False)
 
 
 def choice_rows(count):

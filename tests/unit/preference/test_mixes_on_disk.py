@@ -28,6 +28,18 @@ def test_mixes_are_read_and_checked(base: Path, tmp_path: Path) -> None:
         read_pairs(tmp_path / "nowhere")
 
 
+def test_a_mix_of_several_files_and_batches_is_read_in_order(tmp_path: Path) -> None:
+    rows = [
+        {"example_id": str(i), "prompt_ids": [i, i + 1], "completion_ids": list(range(i % 5 + 1))}
+        for i in range(2500)
+    ]
+    Dataset.from_list(rows).save_to_disk(str(tmp_path), num_shards=3)
+    assert [
+        {"example_id": tree.name, "prompt_ids": list(tree.prompt), "completion_ids": list(tree.branches[0])}
+        for tree in read_completions(tmp_path)
+    ] == rows
+
+
 def test_equal_answers_are_refused(base: Path, tmp_path: Path) -> None:
     tokenizer = make_model(base).tokenizer
     _, preference = save_mixes(tokenizer, tmp_path, 3)
