@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from preftune.commands.config import plan_of, read_values
+from preftune.commands.config import plan_anywhere, plan_of, read_values
 from preftune.errors import PreftuneError
 from preftune.provenance.digest import ROOT
 from preftune.workflow.plan import Plan
@@ -110,6 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
     pin = commands.add_parser(
         "pin",
         help="write config/pins.json: revision, size and hash of every file that is fetched, as they are now; needs a network",
+        description="Ask the hub, the servers of the archives and the package registry what is there now, and write it to "
+        "config/pins.json, by which every later fetch is held to the same bytes. It needs a network, downloads no data but small "
+        "files and wheels, and leaves the pins of a source that does not answer as they were. Review the difference and commit it.",
     )
     pin.add_argument("names", nargs="*", help="models and data sets of the registries (default: all)")
     commands.add_parser(
@@ -165,7 +168,9 @@ def main(words: list[str]) -> int:
         elif arguments.command == "export":
             from preftune.commands.push import export_models
 
-            export_models(_plan(arguments), arguments.run, arguments.seed)
+            # No raw row is read for it.
+            anywhere = plan_anywhere(arguments.configfile, read_values(arguments.config))
+            export_models(anywhere, arguments.run, arguments.seed)
         elif arguments.command == "push":
             from preftune.commands.push import push_model
 

@@ -16,6 +16,7 @@ SCALES = {
     "small-gpu": "config/small-gpu.yaml",
     "small-cpu": "config/small-cpu.yaml",
     "demo": "config.yaml",
+    "released": "config/released.yaml",
 }
 
 

@@ -26,7 +26,7 @@ from preftune.workflow.jobs import Job
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.resources import Forecast, Needs
 from preftune.workflow.state import list_stages
-from tests.workflow.needs_page import ROOT, plan_of
+from tests.workflow.needs_page import ROOT, SCALES, plan_of
 from tests.workflow.plan_page import render_costs, render_error
 from tests.workflow.test_dry_runs import snakemake
 from tests.workflow.test_resources import MODELS
@@ -44,10 +44,11 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_as_many_jobs_are_counted_as_snakemake_would_start() -> None:
-    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", "config.yaml")
+@pytest.mark.parametrize("scale", ["demo", "paper", "released"])
+def test_as_many_jobs_are_counted_as_snakemake_would_start(scale: str) -> None:
+    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", SCALES[scale])
     total = re.findall(r"^total\s+(\d+)$", done.stdout, re.M)[-1]
-    assert costs("demo").total.jobs == int(total) - 1  # without the rule all
+    assert costs(scale).total.jobs == int(total) - 1  # without the rule all
 
 
 def test_the_plan_of_the_paper_is_printed_in_time_without_data_or_network() -> None:

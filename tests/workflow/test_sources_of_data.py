@@ -45,14 +45,18 @@ def test_captions_of_a_fetched_coco_name_splits_that_it_has(config: str) -> None
     assert set(names) <= set(files)
 
 
-def test_data_sets_placed_by_hand_are_read_where_they_stand_and_never_fetched(tmp_path: Path) -> None:
-    found = plan(local_datasets=["coco", "race-middle"], data_root=str(tmp_path))
+@pytest.mark.parametrize("coco", ["coco", "coco-karpathy"])
+def test_data_sets_placed_by_hand_are_read_where_they_stand_and_never_fetched(
+    tmp_path: Path, coco: str
+) -> None:
+    """COCO goes by its own name, and by that of the layout that is fetched, which the error of a fetch names."""
+    found = plan(local_datasets=[coco, "race-middle"], data_root=str(tmp_path))
     assert fetched(plan()) - fetched(found) == {"coco-karpathy", "race-middle"}
     assert found.raw("dph", "race-middle") == found.raw("context_peft", "coco") == str(tmp_path)
     assert found.raw("dph", "race-high").endswith("data/hub/race-high")
     assert found.prepare_captions().parents == found.prepare_dataset("race-middle").parents == ()
     assert found.question_images == str(tmp_path)
-    assert "local: coco, race-middle" in found.label
+    assert f"local: {coco}, race-middle" in found.label
     everything = plan(data="local", data_root=str(tmp_path))
     assert fetched(everything) == set() and everything.question_images is None
 

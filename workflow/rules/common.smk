@@ -23,6 +23,7 @@ from preftune.workflow.console import (
     announce_plan,
     explain_log,
     summarise_results,
+    warn_of_folders,
 )
 from preftune.workflow.language_jobs import FETCHED
 from preftune.workflow.outputs import restore_times
@@ -43,6 +44,7 @@ try:
     if own_job() and not workflow.is_main_process:
         shell.prefix(start_job())
     if workflow.is_main_process:
+        warn_of_folders(PLAN)
         check_site_file()
         check_conda(workflow.deployment_settings.deployment_method)
 except PreftuneError as error:

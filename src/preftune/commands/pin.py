@@ -33,14 +33,19 @@ def write_pins(names: Iterable[str], resources: Path, path: Path = PINS) -> tupl
         table says why.
     """
     chosen, pins = list_sources(names), read_pins(path)
-    rows, failed = [], []
+    rows, failed, silent = [], [], set[str]()
     with tempfile.TemporaryDirectory() as scratch:
         for source, repo_type in track(chosen, "sources", unit="source"):
             try:
+                if source.kind in silent:
+                    raise PreftuneError("not asked, since the network failed for one of its kind before.")
                 rows.append(_pin(source, repo_type, pins, Path(scratch) / source.name, resources))
             except PreftuneError as error:
                 rows.append((source.name, source.kind, "", "", f"not pinned: {error}"))
                 failed.append(source.name)
+                # Without a network each source would be tried for minutes.
+                if "check the network" in str(error):
+                    silent.add(source.kind)
     write_json(path, pins.model_dump())
     return _format(rows), failed
 

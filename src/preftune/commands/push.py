@@ -29,7 +29,7 @@ def export_models(plan: Plan, run: str, seed: int | None) -> None:
     """
     results = (ROOT / plan.config.results).resolve()
     refuse_while_running(results)
-    store = Store.open(results)
+    store = Store.open(results, configfile=plan.source)
     known, evaluated = Sources(store), evaluations(store)
     for model in _find_models(store, run, seed):
         folder = build_folder(store, known, model, evaluated.get(model.output["path"], []))
@@ -42,8 +42,13 @@ def _find_models(store: Store, run: str, seed: int | None) -> list[Model]:
     models = list_models(store)
     found = [model for model in models if fnmatch.fnmatchcase(model.run, run)]
     if not found:
-        known = did_you_mean(run, {model.run for model in models}) if models else ": it holds none."
-        raise PreftuneError(f"{store.folder} holds no trained model of a run {run}{known}")
+        if not models:
+            raise PreftuneError(
+                f"{store.folder} holds no trained model: make one first (make results CONFIG={store.configfile})."
+            )
+        raise PreftuneError(
+            f"{store.folder} holds no trained model of a run {run}{did_you_mean(run, {model.run for model in models})}"
+        )
     chosen = [model for model in found if seed is None or model.seed == f"seed-{seed}"]
     if not chosen:
         seeds = ", ".join(sorted(model.seed for model in found))
@@ -80,7 +85,7 @@ def push_model(
     uploader = Uploader(repo)
     results = (ROOT / plan.config.results).resolve()
     refuse_while_running(results)
-    store = Store.open(results)
+    store = Store.open(results, configfile=plan.source)
     for leftover in forget_leftovers(store, plan):  # no audit looks at what belongs to no run now
         print(f"left out: {leftover.says}", file=sys.stderr)
     model = _find_one(store, run, seed)

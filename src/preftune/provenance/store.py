@@ -47,7 +47,9 @@ class Store:
             PreftuneError: the folder is none.
         """
         if not folder.is_dir():
-            raise PreftuneError(f"{folder} is no folder: run `make results` first, or name a results folder.")
+            raise PreftuneError(
+                f"{folder} is no folder: run `make results CONFIG={configfile}` first, or name a results folder."
+            )
         paths = list_records(folder, views)
         found: dict[Path, dict[str, Any]] = {}
         faults: dict[Path, str] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from preftune.progress import format_seconds
 from preftune.provenance.digest import ROOT
+from preftune.workflow.config import relative_to_root
 from preftune.workflow.outputs import find_stale, is_current, list_selected
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import Forecast
@@ -18,6 +19,20 @@ _started = time.monotonic()
 def say(text: str) -> None:
     """One line on the terminal, beside Snakemake's own output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def warn_of_folders(plan: Plan) -> None:
+    """A folder of raw rows that is not there, or that nothing would be read from."""
+    config = plan.config
+    if config.data_root and config.data != "local" and not config.local_datasets:
+        say(
+            f"preftune: data_root {config.data_root} is not read: with data: {config.data} name the data sets that stand there in "
+            "local_datasets, or set data: local."
+        )
+    elif config.data_root and not relative_to_root(config.data_root, ROOT).is_dir():
+        say(
+            f"preftune: data_root {config.data_root} does not exist: correct it; what needs its rows cannot be made."
+        )
 
 
 def announce_plan(plan: Plan, targets: Targets) -> None:

@@ -193,7 +193,8 @@ class Jobs:
 
     def is_local(self, dataset: str) -> bool:
         """Whether the user has placed a data set by hand: all of them, or those that the config names."""
-        return self.config.data == "local" or dataset in self.config.local_datasets
+        placed = self.config.local_datasets
+        return self.config.data == "local" or dataset in placed or self.fetched_name(dataset) in placed
 
     def counts_as(self, dataset: str) -> str:
         """How a data set's rows are counted: fetched ones (hub) are all that there are, others (files) as many as there are."""
@@ -201,7 +202,7 @@ class Jobs:
 
     def fetched_name(self, dataset: str) -> str:
         """The registry's row that is fetched for a data set: COCO's captions are split by Karpathy, or as in 2017."""
-        karpathy = dataset == "coco" and self.context_peft.captions.karpathy is not None
+        karpathy = dataset == "coco" and self.trains and self.context_peft.captions.karpathy is not None
         return "coco-karpathy" if karpathy else dataset
 
     @property

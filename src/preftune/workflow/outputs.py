@@ -100,8 +100,9 @@ def _list_trainings(plan: Plan) -> Iterator[tuple[str, Job]]:
     for run in plan.runs("dph", "sft"):
         job = plan.evaluate_second_opinion(run.name, run.seeds[0])
         yield f"{results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json", job
-        for seed in run.seeds:
-            yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)
+    run = plan.reference_run
+    for seed in run.seeds:
+        yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)
     yield f"{results}/context_peft/attention/maps.npz", plan.compute_attention()
 
 

@@ -250,6 +250,21 @@ def test_what_cannot_be_asked_for_keeps_its_pin_and_is_named(registries: FakeHub
     assert read_pins(tmp_path / "pins.json") == before
 
 
+def test_without_a_network_one_source_of_a_kind_is_tried_and_the_others_are_not(
+    registries: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(source: Source, *rest: object) -> None:
+        asked.append(source.name)
+        raise PreftuneError(f"{source.name} could not be fetched: check the network.")
+
+    monkeypatch.setattr(pin_command, "_pin_repository", fail)
+    table, failed = write_pins(["lm", "rows", "toy"], tmp_path / "resources", tmp_path / "pins.json")
+    assert asked == ["lm"] and failed == ["lm", "rows"]
+    assert "not pinned: not asked" in table and len(read_pins(tmp_path / "pins.json").urls) == 2
+
+
 def cached(tmp_path: Path, revisions: tuple[str, ...] = (COMMIT,), main: str | None = COMMIT) -> Path:
     """A cache of the hub's client: blobs, and snapshots of links to them."""
     repo = tmp_path / "hub/models--org--lm"
