@@ -93,10 +93,18 @@ def base(work: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(work: Path) -> dict[str, Path]:
+def raw(work: Path) -> Path:
+    """The whole folder, fetched as a local source."""
+    return succeed(
+        "fetch_dataset", {"name": "real-rows", "kind": "local", "path": str(DATA)}, output=work / "raw"
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared(work: Path, raw: Path) -> dict[str, Path]:
     settings = {"limit_train": 40, "limit_evaluation": 6}
     return {
-        name: succeed("prepare_dataset", settings, raw=DATA, dataset=name, output=work / "data" / name)
+        name: succeed("prepare_dataset", settings, raw=raw, dataset=name, output=work / "data" / name)
         for name in ROWS
     }
 
@@ -213,20 +221,20 @@ def test_every_task_is_scored_by_log_probability_and_reward(
 
 
 @pytest.fixture(scope="module")
-def captions(work: Path) -> Path:
+def captions(work: Path, raw: Path) -> Path:
     """Every photograph is opened."""
-    return succeed("prepare_captions", PHOTOGRAPHS, raw=DATA, output=work / "captions")
+    return succeed("prepare_captions", PHOTOGRAPHS, raw=raw, output=work / "captions")
 
 
 @pytest.fixture(scope="module")
-def features(work: Path, captions: Path) -> Path:
+def features(work: Path, raw: Path, captions: Path) -> Path:
     torch.manual_seed(0)
     config = Swinv2Config(
         image_size=64, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4, mlp_ratio=2.0
     )
     Swinv2Model(config).save_pretrained(work / "encoder")
     write_json(work / "encoder/preprocessor_config.json", {})
-    return succeed("compute_features", {"batch": 32}, encoder=work / "encoder", raw=DATA, images=captions,
+    return succeed("compute_features", {"batch": 32}, encoder=work / "encoder", raw=raw, images=captions,
                    output=work / "features")  # fmt: skip
 
 

@@ -52,9 +52,8 @@ def test_every_score_file_of_a_submission_is_made_by_its_name(file: str) -> None
 
 
 def test_the_papers_dag_is_parsed_in_time() -> None:
-    """Snakemake takes about 4 ms a job on an idle machine; twice that is the most a loaded test machine may take.
-
-    The aim of 5 s in all is missed at the paper's scale (docs/status.md): this keeps the plan's own share from growing.
+    """Snakemake takes 2 to 3 ms a job on an idle machine, so that the paper's scale is near the aim of 5 s in all
+    (docs/status.md); this is the most that a slow or loaded test machine may take.
     """
     before = os.times()
     start = time.monotonic()
@@ -64,7 +63,7 @@ def test_the_papers_dag_is_parsed_in_time() -> None:
     jobs = int(re.search(r"^total\s+(\d+)$", done.stdout, re.M)[1])  # type: ignore[index]
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     assert jobs > 400
-    assert cpu < 0.009 * jobs, (
+    assert cpu < 0.007 * jobs, (
         f"{cpu:.1f} s of processor time for {jobs} jobs, {time.monotonic() - start:.1f} s"
     )
 

@@ -186,6 +186,8 @@ def test_pictures_are_those_of_cocos_archives() -> None:
 def test_the_small_scales_stay_small() -> None:
     assert costs("small-gpu").total.gpu_hours < 8
     assert costs("small-cpu").total.cpu_hours < 12
+    fetched = count_costs(plan_of("small-cpu", data="hub", data_root=None))
+    assert fetched.total.download > 20e9 and fetched.total.cpu_hours < 13
     plan = plan_of("small-gpu", device="cpu")
     assert plan.config.training_gpus == 0 and count_costs(plan).total.gpu_hours == 0
 

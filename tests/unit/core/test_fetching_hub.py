@@ -4,8 +4,10 @@ import io
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,7 @@ from preftune.fetching.pins import FilePin, Pins, RepoPin
 from preftune.files import sha256_file
 from preftune.settings.sources import DatasetSource, ModelSource, Source
 from tests.hub import COMMIT, FakeHub, error
-from tests.server import Reply, Request
+from tests.server import Reply, Request, Server
 
 LATER = "f" * 40
 
@@ -193,9 +195,38 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(hub: FakeHub, tmp_path: Pa
                                                       capfd: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     facts = fetch(model(), tmp_path)[1]
-    assert hub.requests and all(one.headers["authorization"] == "Bearer hf_secret" for one in hub.requests)
+    asked = [
+        one for one in hub.requests if "/org/lm" in one.path
+    ]  # the client may ask once what nobody needs a token for
+    assert asked and all(one.headers["authorization"] == "Bearer hf_secret" for one in asked)
     assert hub.cdn.requests and all("authorization" not in one.headers for one in hub.cdn.requests)
     assert "secret" not in str(facts) + "".join(capfd.readouterr())
+
+
+def test_listings_and_files_come_through_a_proxy_of_the_environment(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy alone knows the hub's name, and passes on to the other host, of the LFS files, too."""
+    hub.page = 1000
+    servers = {"http://hub.example": hub, hub.cdn.url: hub.cdn}
+
+    def pass_on(request: Request) -> Reply:
+        address = next(name for name in servers if request.path.startswith(f"{name}/"))
+        return servers[address].answer(replace(request, path=request.path.removeprefix(address)))
+
+    with Server(pass_on) as proxy:
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+        monkeypatch.setenv("http_proxy", proxy.url)
+        huggingface_hub.close_session()  # the client reads the environment once
+        try:
+            snapshot, facts = fetch(model(), tmp_path)
+        finally:
+            huggingface_hub.close_session()
+    assert sorted(facts["files"]) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert (snapshot / "model.safetensors").read_bytes() == b"weights"
+    assert any("/tree/" in request.path for request in proxy.requests)
+    assert any(request.path.startswith(hub.cdn.url) for request in proxy.requests)
+    assert not hub.requests and not hub.cdn.requests
 
 
 def pin(snapshot: Path, names: list[str], revision: str = COMMIT) -> Pins:

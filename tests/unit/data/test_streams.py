@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,7 @@ def test_a_hundred_thousand_rows_need_bounded_memory_and_give_equal_bytes(tmp_pa
     """The bounds are below what the rows take as Python objects (0.6 and 1.2 GB with the libraries, measured)."""
     count, limits = 100_000, {"limit_train": None, "limit_evaluation": None}
     write_rows(tmp_path / "raw" / file, make(count))
+    start = time.monotonic()
     made = [
         run(
             "prepare_dataset",
@@ -167,6 +169,7 @@ def test_a_hundred_thousand_rows_need_bounded_memory_and_give_equal_bytes(tmp_pa
         )
         for folder in ("first", "again")
     ]
+    assert time.monotonic() - start < 2 * 30  # a million rows may take 5 minutes
     assert max(peak for _, peak in made) < bound
     assert sha256_tree(made[0][0]) == sha256_tree(made[1][0])
     assert sum(len(rows) for rows in load_from_disk(str(made[0][0])).values()) == count
