@@ -47,8 +47,9 @@ class Store:
             PreftuneError: the folder is none.
         """
         if not folder.is_dir():
+            scale = "" if configfile == "config.yaml" else f" CONFIG={configfile}"
             raise PreftuneError(
-                f"{folder} is no folder: run `make results CONFIG={configfile}` first, or name a results folder."
+                f"{folder} is no folder: run `make results{scale}` first, or name a results folder."
             )
         paths = list_records(folder, views)
         found: dict[Path, dict[str, Any]] = {}
