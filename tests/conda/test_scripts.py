@@ -32,6 +32,7 @@ TESTS = [
     "tests/scripts/test_plots.py::test_report_is_exported",
     "tests/scripts/test_prepare_data.py::test_a_mix_is_drawn",
     "tests/scripts/test_prepare_data.py::test_overlap_is_counted_for_every_scored_task",
+    "tests/scripts/test_pretraining_scripts.py::test_a_two_layer_model_learns",
     "tests/scripts/test_question_scripts.py::test_tables",
     "tests/scripts/test_submission_scripts.py::test_the_zip_holds_every_row_and_repeats_byte_for_byte",
     "tests/scripts/test_tabulate.py::test_tables_of_dph[glue]",
@@ -47,7 +48,7 @@ TESTS = [
     "tests/unit/preference/test_gradients.py::test_script",
 ]
 HERE = {"fetch_model", "aggregate_scores", "audit_results"}  # run by a test of this file
-ONLY_HELP = {"fetch_dataset"}  # it asks the package index
+ONLY_HELP = {"fetch_dataset", "fetch_prompts"}  # they ask the package index and a server
 
 
 def _variables() -> dict[str, str]:
