@@ -16,7 +16,7 @@ from preftune.provenance.digest import ROOT
 from preftune.provenance.origins import forget_leftovers
 from preftune.provenance.record import describe_git
 from preftune.provenance.records import Record
-from preftune.provenance.store import Store
+from preftune.provenance.store import Store, make_command
 from preftune.workflow.config import did_you_mean
 from preftune.workflow.plan import Plan
 
@@ -44,7 +44,7 @@ def _find_models(store: Store, run: str, seed: int | None) -> list[Model]:
     if not found:
         if not models:
             raise PreftuneError(
-                f"{store.folder} holds no trained model: make one first (make results CONFIG={store.configfile})."
+                f"{store.folder} holds no trained model: make one first ({make_command(store.configfile)})."
             )
         raise PreftuneError(
             f"{store.folder} holds no trained model of a run {run}{did_you_mean(run, {model.run for model in models})}"

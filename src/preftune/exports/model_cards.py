@@ -75,7 +75,7 @@ def _front_matter(
         base_model_relation=("adapter" if model.is_adapter else "finetune") if base else None,
         datasets=sorted({source.hub for source in sources if source.kind == "dataset" and source.hub})
         or None,
-        library_name=model.library,
+        library_name=model.loader,
         pipeline_tag=_task(model),
         language="en",
         tags=["preftune", model.paper, model.record.rule, f"arxiv:{ARXIV[model.paper]}", *demo],

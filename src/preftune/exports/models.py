@@ -49,7 +49,7 @@ class Model:
         return CONFIG not in self.files and f"{LANGUAGE_MODEL}/{CONFIG}" not in self.files
 
     @property
-    def library(self) -> str:
+    def loader(self) -> str:
         """What loads it: the connector of a captioner is known to this project alone."""
         return "preftune" if self.is_captioner else "peft" if ADAPTER in self.files else "transformers"
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-_BLOCK = 1 << 20
-
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -59,9 +57,7 @@ def hash_file(path: Path, name: str) -> str:
     if name == "git_blob":
         digest.update(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, lambda: digest).hexdigest()
 
 
 def public_url(url: str) -> str:

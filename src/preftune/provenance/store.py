@@ -47,9 +47,8 @@ class Store:
             PreftuneError: the folder is none.
         """
         if not folder.is_dir():
-            scale = "" if configfile == "config.yaml" else f" CONFIG={configfile}"
             raise PreftuneError(
-                f"{folder} is no folder: run `make results{scale}` first, or name a results folder."
+                f"{folder} is no folder: run `{make_command(configfile)}` first, or name a results folder."
             )
         paths = list_records(folder, views)
         found: dict[Path, dict[str, Any]] = {}
@@ -192,8 +191,12 @@ class Store:
         """The command that makes an output again, and what follows from it."""
         record = self.maker(name.removesuffix(".run.json").removesuffix("/run.json"))
         target = record.made if record else name
-        scale = "" if self.configfile == "config.yaml" else f"CONFIG={self.configfile} "
-        return f"make results {scale}FORCE={target}"
+        return f"{make_command(self.configfile)} FORCE={target}"
+
+
+def make_command(configfile: str) -> str:
+    """The command that makes the results of a scale; the demo's needs no config."""
+    return "make results" if configfile == "config.yaml" else f"make results CONFIG={configfile}"
 
 
 def _nearest_record(path: Path) -> Path | None:
