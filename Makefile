@@ -22,9 +22,9 @@ TORCH_cpu := torch==$(TORCH_VERSION) --extra-index-url https://download.pytorch.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 comma := ,
-# PAPER=dph, RUNS='dph-*' or TABLES=glue choose a part of the results.
-ONLY := $(strip $(if $(PAPER),paper: $(PAPER)) $(if $(RUNS),$(if $(PAPER),$(comma)) runs: "$(RUNS)") $(if $(TABLES),$(if $(PAPER)$(RUNS),$(comma)) tables: "$(TABLES)"))
-SELECT = $(if $(ONLY),--config 'only={$(ONLY)}')
+# PAPER=dph, RUNS='dph-*', TABLES=glue or SEEDS=1 choose a part of the results.
+ONLY := $(if $(PAPER),paper: $(PAPER)$(comma)) $(if $(RUNS),runs: "$(RUNS)"$(comma)) $(if $(TABLES),tables: "$(TABLES)"$(comma)) $(if $(SEEDS),seeds: $(SEEDS))
+SELECT = $(if $(strip $(ONLY)),--config 'only={$(strip $(ONLY))}')
 
 # The tests of the whole workflow share its results and run in their order, those on a cluster after them, since their tables
 # must be equal; all others run beside.
@@ -62,7 +62,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 install: $(VENV)/.installed  ## the locked environment in .venv/ (ACCELERATOR=cpu or cuda: the build of torch)
 
-results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=..., FORCE=an output to make again)
+results: $(VENV)/.installed  ## every table, figure, record and the report (CONFIG=..., PAPER=..., RUNS=..., TABLES=..., SEEDS=how many, FORCE=an output to make again)
 	@python -m preftune results --cores $(CORES) --configfile $(CONFIG) $(SELECT) $(if $(FORCE),--forcerun $(FORCE))
 
 $(VENV)/validators/.installed: requirements-validators.txt | $(VENV)/.python
@@ -123,7 +123,7 @@ waive: $(VENV)/.installed  ## declare that a change of code cannot change a numb
 	@python -m preftune waive --configfile $(CONFIG) --rules '$(or $(RULES),*)' --reason '$(REASON)'
 
 publish: $(VENV)/.installed  ## copy tables, figures and records to results/published/ and into the README (small-cpu: docs/results.md)
-	@python -m preftune publish --configfile $(CONFIG)
+	@python -m preftune publish --configfile $(CONFIG) $(SELECT)
 
 push: $(VENV)/.installed  ## upload one trained model to the hub, after an audit and your word (RUN=... REPO=owner/name, SEED=0, PUBLIC=1, YES=1)
 	@python -m preftune push --configfile $(CONFIG) --seed $(or $(SEED),0) $(if $(PUBLIC),--public) $(if $(YES),--yes) '$(RUN)' '$(REPO)'

@@ -139,11 +139,19 @@ class ContextPeftSection(Settings):
 
 
 class Selection(Settings):
-    """A part of the results, chosen by name or glob (`make results PAPER=dph RUNS='dph-*' TABLES=glue`)."""
+    """A part of the results, chosen by name or glob (`make results PAPER=dph RUNS='dph-*' TABLES=glue SEEDS=1`)."""
 
     paper: Literal["dph", "context_peft"] | None = None
     runs: str | None = None
     tables: str | None = None
+    seeds: int | None = Field(
+        default=None, ge=1, description="how many of each run's seeds, the first ones of its row (null: all)"
+    )
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is asked for, of however many seeds."""
+        return self.paper is None and self.runs is None and self.tables is None
 
 
 class Config(Settings):

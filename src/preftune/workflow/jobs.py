@@ -8,7 +8,7 @@ it) and is stored in the job's `run.json` (so that a lost `.snakemake` folder hi
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -85,7 +85,10 @@ class Jobs:
     def __init__(self, config: Config, source: str) -> None:
         self.config = config
         self.source = source
-        self.registry = {run.name: run for run in read_runs(ROOT / config.runs, config.scale).values()}
+        self.registry = {
+            name: replace(run, seeds=run.seeds[: config.only.seeds])
+            for name, run in read_runs(ROOT / config.runs, config.scale).items()
+        }
         self.models = read_yaml(ROOT / config.models)
         self.datasets = read_yaml(ROOT / "config/datasets.yaml")
         self.tasks = read_yaml(ROOT / "config/tasks.yaml")
@@ -174,9 +177,9 @@ class Jobs:
         }
 
     def parents(self, run: Run, seed: int) -> list[tuple[str, int]]:
-        """Each parent that a run continues, and its seed: the same one where the parent has it, else its first."""
+        """Each parent that a run continues, and its seed: the same one where the parent has it, else its seeds in turn."""
         seeds = {parent: self.run(parent).seeds for parent in run.parents}
-        return [(parent, seed if seed in own else own[0]) for parent, own in seeds.items()]
+        return [(parent, seed if seed in own else own[seed % len(own)]) for parent, own in seeds.items()]
 
     def parent_seed(self, run: Run, seed: int) -> int:
         """The seed of the only parent."""

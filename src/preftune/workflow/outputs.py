@@ -151,7 +151,7 @@ def list_prepared(plan: Plan) -> list[str]:
 def list_selected(plan: Plan) -> list[tuple[str, Job]]:
     """The outputs of the part of the plan that was asked for (`only`), and of what that part is made from."""
     outputs = list(list_outputs(plan))
-    if plan.config.only == type(plan.config.only)():
+    if plan.config.only.whole:
         return outputs
     asked = {_place(path) for path in Targets(plan).selected()}
     waiting = [job for name, job in outputs if _place(name) in asked]

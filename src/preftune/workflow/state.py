@@ -111,7 +111,7 @@ def find_state(plan: Plan) -> State:
 def list_stages(plan: Plan) -> list[Stage]:
     """Every stage of the part that was asked for; the audit too, if all was."""
     outputs = dict(list_selected(plan))
-    if plan.config.only == type(plan.config.only)():
+    if plan.config.only.whole:
         outputs[f"{plan.config.results}/audit.json"] = plan.audit()
     return [Stage(output, job) for output, job in outputs.items()]
 
