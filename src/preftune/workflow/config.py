@@ -145,7 +145,10 @@ class Selection(Settings):
     runs: str | None = None
     tables: str | None = None
     seeds: int | None = Field(
-        default=None, ge=1, description="how many of each run's seeds, the first ones of its row (null: all)"
+        default=None,
+        ge=1,
+        strict=False,  # Snakemake reads what stands inside braces as words
+        description="how many of each run's seeds, the first ones of its row (null: all)",
     )
 
     @property
