@@ -44,6 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "plot_label_noise": [*pairs, "--settings", noise],
         "plot_alignment_cost": drifts,
         "plot_accuracy_against_kl": drifts,
+        "plot_best_of": ["--best-of", str(synthetic.write_choices(root / "choices"))],
         "plot_adaptors": cells,
         "plot_encoders": cells,
         "plot_rank_sweep": cells,
@@ -110,6 +111,7 @@ SIZES = {
     "plot_label_noise": (1290, 540),
     "plot_alignment_cost": (1875, 400),
     "plot_accuracy_against_kl": (1290, 630),
+    "plot_best_of": (1290, 510),
     "plot_adaptors": (1650, 660),
     "plot_encoders": (1650, 660),
     "plot_rank_sweep": (1575, 570),
@@ -167,6 +169,7 @@ def test_nothing_run_is_said_not_an_error(tmp_path: Path) -> None:
         draw(script, ["--scores", empty, "--drift", empty], tmp_path)
     for script in ("plot_pareto", "plot_equal_data"):
         draw(script, ["--scores", empty], tmp_path)
+    draw("plot_best_of", ["--best-of", empty], tmp_path)
 
 
 def break_input(script: str, words: list[str], folder: Path) -> list[str]:
@@ -178,7 +181,10 @@ def break_input(script: str, words: list[str], folder: Path) -> list[str]:
         damaged = folder / "scores" / run / "seed-0" / "ultrafeedback.json"
         damaged.parent.mkdir(parents=True, exist_ok=True)
         damaged.write_bytes(b"")
-    place = {"plot_training_curves": empty.parent, "plot_gallery": empty}
+    choices = folder / "choices" / "dph-joint" / "seed-0" / "best_of.json"
+    choices.parent.mkdir(parents=True, exist_ok=True)
+    choices.write_bytes(b"")
+    place = {"plot_training_curves": empty.parent, "plot_gallery": empty, "plot_best_of": choices}
     place |= dict.fromkeys(SCORED, folder / "scores")
     for file in ("none/seed-0/perplexity.json", "full-ft/seed-0/validation.json"):
         captioner = folder / "captioners" / file

@@ -1,9 +1,10 @@
-"""Reward-chosen answers against greedy ones and against chance, on questions with closed answers.
+"""Best of n by reward, log score and implicit reward against greedy answers, chance and an oracle, on closed questions.
 
-Inputs: a base model folder, the run's checkpoint with its reward head, and the prepared data sets. Outputs: best_of.json
-(the template set; by task: prompts, the shares of right answers random, greedy, chosen, oracle, with disagree, and skipped
-questions by reason: long_answer, long_prompt, not_distinct) and best_of.parquet, one row an answer: task, document, sample,
-text, tokens, ended, reward, right, greedy.
+Inputs: a base model folder, the run's checkpoint with its reward head, the checkpoint that it started from where its language
+model was trained on (for implicit rewards), and the prepared data sets. Outputs: best_of.json (the template set; by task:
+prompts, the shares of right answers random, greedy, reward@n, log@n, implicit@n and oracle@n for n = 1, 2, 4, ... and all
+samples, with disagree, and skipped questions by reason: long_answer, long_prompt, not_distinct) and best_of.parquet, one row an
+answer: task, document, sample, text, tokens, ended, reward, log, implicit, right, greedy.
 """
 
 import _repo  # noqa: F401
@@ -29,12 +30,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, required=True, help="folder of the base language model")
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint with its head")
     parser.add_argument(
+        "--reference", type=Path, help="folder of the checkpoint that the language model was aligned from"
+    )
+    parser.add_argument(
         "--datasets", type=Path, nargs="+", required=True, help="folders of the prepared data sets"
     )
     parser.add_argument("--output", type=Path, required=True, help="JSON of the shares of right answers")
     parser.add_argument("--items", type=Path, required=True, help="parquet table of the answers")
     add_templates_option(parser)
-    inputs = ("base", "model", "datasets", "templates")
+    inputs = ("base", "model", "reference", "datasets", "templates")
     with Step.start(
         parser, argv, rule="evaluate_best_of", inputs=inputs, outputs=("output", "items")
     ) as step:
@@ -49,13 +53,18 @@ def evaluate(step: Step) -> None:
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(settings.dtype, device)
     model = PreferenceModel.from_pretrained(arguments.model, arguments.base, device, dtype, exact=True)
+    reference = None
+    if arguments.reference is not None:
+        reference = PreferenceModel.from_pretrained(
+            arguments.reference, arguments.base, device, dtype, exact=True
+        )
     selected = {
         name: select_questions(model, rows, settings.max_new_tokens) for name, rows in questions.items()
     }
     # Task by task: a batch of short answers is finished after a few tokens.
     with computing_in(device, dtype):
         tables = [
-            answer_questions(model, selection.questions, settings, arguments.seed)
+            answer_questions(model, selection.questions, settings, arguments.seed, reference)
             for selection in selected.values()
         ]
     answers = pd.concat(tables, ignore_index=True)

@@ -1,19 +1,22 @@
-"""Answers that a model writes to questions with a closed answer, their rewards, and whether they are right."""
+"""Answers that a model writes to questions with a closed answer, their scores, and whether they are right."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from preftune.data.chat import encode_completion, encode_prompt
+from preftune.data.chat import encode_completion, encode_prompt, marker_id
 from preftune.data.tasks.base import Question
 from preftune.data.texts import fold_text
 from preftune.errors import PreftuneError
-from preftune.evaluation.choices import COLUMNS
-from preftune.preference.generation import leaves_room, write_answers
+from preftune.evaluation.choices import CHOOSERS, COLUMNS
+from preftune.preference.generation import Answer, leaves_room, write_answers
 from preftune.preference.heads import PreferenceModel
+from preftune.preference.scoring import score_trees
 from preftune.settings.best_of import SamplingSettings
+from preftune.training.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -63,31 +66,59 @@ def _find_fault(model: PreferenceModel, question: Question, max_new_tokens: int)
 
 
 def answer_questions(
-    model: PreferenceModel, questions: Sequence[Question], settings: SamplingSettings, seed: int
+    model: PreferenceModel,
+    questions: Sequence[Question],
+    settings: SamplingSettings,
+    seed: int,
+    reference: PreferenceModel | None = None,
 ) -> pd.DataFrame:
-    """Sampled answers and the greedy one to every question, each with its reward.
+    """Sampled answers and the greedy one to every question, each with its scores.
+
+    Args:
+        reference: the language model that the run started from; None: the run's own is still that, so no answer has an
+            implicit reward.
 
     Returns:
         One row an answer, with the columns of `COLUMNS`: sample counts from 0, and the greedy answer comes last; tokens are
-        without `<|im_end|>`; ended: whether the model closed the answer.
+        without `<|im_end|>`; ended: whether the model closed the answer; reward: the head's; log: log pi(y) a token without
+        `<|im_end|>`, of an empty answer that of `<|im_end|>`; implicit: log pi(y) - log pi_ref(y), with `<|im_end|>`. One that
+        was cut off is scored with an `<|im_end|>` after it.
 
     Raises:
         PreftuneError: the model has no reward head, or several.
     """
-    answers, rewards = write_answers(model, [question.messages for question in questions], settings, seed)
-    rows = [
-        (
-            question.task,
-            question.document,
-            sample,
-            answer.text,
-            len(answer.token_ids),
-            answer.ended,
-            reward,
-            is_right(answer.text, question),
-            sample == settings.count,
-        )
-        for question, found, own in zip(questions, answers, rewards, strict=True)
-        for sample, (answer, reward) in enumerate(zip(found, own, strict=True))
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    conversations = [question.messages for question in questions]
+    answers, rewards = write_answers(model, conversations, settings, seed)
+    trees = [_tree(model, question, found) for question, found in zip(questions, answers, strict=True)]
+    own = score_trees(model, trees, description="reading answers")
+    before = None if reference is None else score_trees(reference, trees, description="reading answers")
+    table = pd.DataFrame(
+        [
+            (
+                question.task,
+                question.document,
+                sample,
+                answer.text,
+                len(answer.token_ids),
+                answer.ended,
+                is_right(answer.text, question),
+                sample == settings.count,
+            )
+            for question, found in zip(questions, answers, strict=True)
+            for sample, answer in enumerate(found)
+        ],
+        columns=[name for name in COLUMNS if name not in CHOOSERS],
+    )
+    whole, last = own.log_probabilities, own.last_log_probabilities
+    tokens = table["tokens"].to_numpy()
+    table["reward"] = np.concatenate(rewards)
+    table["log"] = np.where(tokens > 0, (whole - last) / np.maximum(tokens, 1), last)
+    table["implicit"] = np.nan if before is None else whole - before.log_probabilities
+    return table[list(COLUMNS)]
+
+
+def _tree(model: PreferenceModel, question: Question, answers: Sequence[Answer]) -> Tree:
+    """A question's prompt, and below it each answer as it was written, closed."""
+    marker = marker_id(model.tokenizer)
+    branches = tuple([*answer.token_ids, marker] for answer in answers)
+    return Tree(question.document, encode_prompt(model.tokenizer, question.messages), branches)

@@ -38,6 +38,10 @@ FIGURES = {
             "What alignment costs",
             "A system whose marks stay on the dashed lines left the language model as SFT made it.",
         ),
+        "best_of": (
+            "Best of n",
+            "A curve above chance chooses better than blindly; the gap to the oracle is what a better score could still gain.",
+        ),
         "accuracy_against_kl": (
             "Held-out accuracy against divergence",
             "Up and to the left is better: pairs ranked well by a language model that stayed near SFT.",

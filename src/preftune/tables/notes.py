@@ -55,14 +55,16 @@ NOTES = {
     "bootstrap's, over items and, where there are several, seeds. Answers of several seeds to one question are not "
     "independent: who alone is right, and McNemar's exact two-sided p, are of the first seed of either system. Holm's "
     "correction is over the tasks of one pair of systems.",
-    "best_of": "Shares of right answers among those that the run writes itself, mean over tasks. Random is the mean over the "
-    "samples, which is what a choice by chance is right with; any of n, that one of the samples is right: no choice does "
-    "better. Samples disagree where some are right and others are not, and only there a choice matters. An answer is right if "
-    "it is the gold one but for case and punctuation. Left out are questions whose gold answer is longer than max_new_tokens "
+    "best_of": "Shares of right answers among those that the run writes itself, mean over tasks; of n of the samples the one "
+    "with the highest reward, log-probability a token, or implicit reward (log-ratio to the SFT model; a run whose language model "
+    "is the SFT model has none), as expected over all ways to draw n of them. Random is the mean over the samples, which is what "
+    "a choice by chance is right with; any of n, that one of them is right: no choice does better. Samples disagree where some "
+    "are right and others are not, and only there a choice matters. An answer is right if it is the gold one but for case and "
+    "punctuation, a check that no score takes part in. Left out are questions whose gold answer is longer than max_new_tokens "
     "(long_answer), whose prompt leaves no room for an answer in the model's context (long_prompt), or whose candidates are "
     "empty or equal but for case and punctuation (not_distinct); the best_of.json of each run and seed counts them by task, "
     "under skipped. "
-    "The intervals of both differences are paired bootstraps over questions, and seeds where there are several.",
+    "The intervals of the differences are paired bootstraps over questions, and seeds where there are several.",
     "pairwise": "A pair is a question's gold answer against one of the others: won where the gold one has the higher score; a "
     "tie counts one half (RewardBench: as lost). A section counts all its pairs alike, overall is the plain mean of the "
     "sections that were run. Chat: preference pairs. Reasoning: GSM8K, WinoGrande, PIQA, HellaSwag, OpenBookQA, ARC. Reading: "

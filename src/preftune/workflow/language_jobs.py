@@ -135,12 +135,13 @@ class LanguageJobs(WordingJobs):
 
     @cache
     def evaluate_best_of(self, name: str, seed: int) -> Job:
-        """What a run's head chooses among the run's own answers; the seed also draws these."""
+        """What a run's scores choose among the run's own answers; the seed also draws these."""
         settings = self.dph.best_of.model_dump(mode="json", exclude={"runs"})
-        parents = (
-            self.train_language(name, seed),
-            *(self.prepare_dataset(dataset) for dataset in self.best_of_datasets),
-        )
+        parents: tuple[Job, ...] = (self.train_language(name, seed),)
+        if not self.is_frozen(name):  # else its language model is the reference itself
+            run = self.run(name)
+            parents += (self.train_language(run.parent, self.parent_seed(run, seed)),)
+        parents += tuple(self.prepare_dataset(dataset) for dataset in self.best_of_datasets)
         words = self.words(self.dph.best_of.tasks, self.chat_templates)
         return self.job("evaluate_best_of", settings, seed=seed, parents=parents, facts=words)
 

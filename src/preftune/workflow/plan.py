@@ -232,7 +232,7 @@ class Plan(LanguageJobs, MultitaskJobs):
 
     def audit(self) -> Job:
         """The audit of everything."""
-        config = self.config.model_dump(mode="json", exclude={"only", "gpus"})
+        config = self.config.model_dump(mode="json", exclude={"only", "gpus", "steps_per_gpu"})
         parents = (self.report(), self.export_crate(), self.export_cards())
         return self.job("audit_results", {"config": config, "source": self.source}, parents=parents)
 
@@ -258,9 +258,11 @@ _FACTS: dict[str, tuple[str, Callable[[Plan], Any]]] = {
     "plot_pareto": ("captioners", lambda plan: plan.captioners),
     "plot_equal_data": ("captioners", lambda plan: plan.captioners),
     "plot_gallery": ("runs", lambda plan: plan.gallery_runs),
+    "plot_best_of": ("runs", lambda plan: list(plan.dph.best_of.runs)),
 }
 _PARENTS: dict[str, Callable[[Plan, str], tuple[Job, ...]]] = {
     "plot_training_curves": lambda plan, paper: plan.trainings(paper),
     "plot_alignment_cost": lambda plan, paper: (*plan.scores(paper), *plan.drift),
     "plot_accuracy_against_kl": lambda plan, paper: (*plan.scores(paper), *plan.drift),
+    "plot_best_of": lambda plan, paper: plan.best_of,
 }

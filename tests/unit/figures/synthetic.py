@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from tests.unit.tables.alignment_folders import answer_rows, write_best_of
+
 TASKS = {
     "cola": ("glue", 2), "sst2": ("glue", 2), "mrpc": ("glue", 2), "qqp": ("glue", 2), "stsb": ("glue", 6),
     "mnli-matched": ("glue", 3), "mnli-mismatched": ("glue", 3), "qnli": ("glue", 2), "rte": ("glue", 2),
@@ -209,3 +211,23 @@ def write_attention(folder: Path, files: list[str], images: int = 4) -> tuple[Pa
     )
     frame.to_parquet(folder / "images.parquet")
     return archive, folder
+
+
+def write_choices(root: Path) -> Path:
+    """Files of best of 8 of two runs and two seeds, whose reward knows the right answers a little; one has no implicit reward."""
+    generator = np.random.default_rng(3)
+    for run in ("dph-frozen", "dph-joint"):
+        for seed in range(2):
+            answers = []
+            for place in range(20):
+                right = generator.random(8) < 0.4
+                reward, log = right + generator.normal(size=8), generator.normal(size=8)
+                implicit = None if run == "dph-frozen" else generator.normal(size=8).tolist()
+                samples = "".join("+" if one else "-" for one in right)
+                answers.append(
+                    answer_rows(
+                        "cola", f"q-{place}", samples, reward.tolist(), place % 3 == 0, log.tolist(), implicit
+                    )
+                )
+            write_best_of(root, run, seed, answers)
+    return root

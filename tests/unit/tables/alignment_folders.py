@@ -133,15 +133,18 @@ def write_random_pairs(
 
 
 def answer_rows(
-    task: str, document: str, samples: str, rewards: Sequence[float], greedy: bool
-) -> pd.DataFrame:
-    """Answers to one question: samples, of which + is right and - wrong, and then the greedy one."""
+    task: str, document: str, samples: str, rewards: Sequence[float], greedy: bool,
+    logs: Sequence[float] | None = None, implicit: Sequence[float] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Answers to one question: samples, of which + is right and - wrong, and then the greedy one; logs are those of the rewards."""
     right = [one == "+" for one in samples] + [greedy]
     places = np.arange(len(right))
     return pd.DataFrame(
         {
             "task": task, "document": document, "sample": places, "text": "", "tokens": 1, "ended": True,
-            "reward": [*rewards, 99.0], "right": right, "greedy": places == len(samples),
+            "reward": [*rewards, 99.0], "log": [*(rewards if logs is None else logs), 99.0],
+            "implicit": [*([math.nan] * len(samples) if implicit is None else implicit), math.nan],
+            "right": right, "greedy": places == len(samples),
         }
     )  # fmt: skip
 
