@@ -9,7 +9,7 @@ import pytest
 from preftune.stats.power import detectable_difference
 from preftune.tables.cells import read_table
 from preftune.tables.claims import COLUMNS
-from preftune.tables.publish import fill_markers
+from preftune.tables.pages import fill_markers
 from tests.workflow.analysis_page import render_detectable
 from tests.workflow.needs_page import ROOT, plan_of
 

@@ -19,7 +19,7 @@ from preftune.commands.config import plan_anywhere
 from preftune.commands.plan import column_names, format_bytes, format_minutes, list_rows
 from preftune.errors import PreftuneError
 from preftune.models.encoders.efficientnet_lite import EfficientNetLite
-from preftune.tables.publish import fill_markers
+from preftune.tables.pages import fill_markers
 from preftune.workflow.accuracy import PUBLISHED, Comparison, compare_published
 from preftune.workflow.costs import SHARED, Costs, count_costs, find_chain
 from preftune.workflow.jobs import Job

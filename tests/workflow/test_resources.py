@@ -22,7 +22,7 @@ from preftune.cluster.outcomes import mark_memory
 from preftune.errors import PreftuneError
 from preftune.models.encoders.efficientnet_lite import EfficientNetLite
 from preftune.models.lsw import LswConfig, LswForCausalLM
-from preftune.tables.publish import fill_markers
+from preftune.tables.pages import fill_markers
 from preftune.workflow.jobs import Job
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.plan import Plan

@@ -10,7 +10,8 @@ import _repo  # noqa: F401
 from preftune.files import atomic_write_text
 from preftune.command_line import step_parser
 from preftune.step import Step
-from preftune.tables.publish import copy_files, fill_markers, read_blocks, select_files, show_chain
+from preftune.tables.pages import fill_markers, read_blocks, show_chain
+from preftune.tables.publish import copy_files, select_files
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from preftune.bench.alternate import Row
 from preftune.files import atomic_write_text, read_json, write_json
 from preftune.provenance import record
-from preftune.tables.publish import fill_markers
+from preftune.tables.pages import fill_markers
 
 PACKAGES = ("torch", "transformers", "trl", "lm-eval")
 

@@ -7,10 +7,8 @@ from preftune.commands.audit import raise_if_failed
 from preftune.errors import PreftuneError
 from preftune.provenance.audit import audit_results
 from preftune.provenance.digest import ROOT
+from preftune.tables.pages import PAGES, renew_numbers
 from preftune.workflow.plan import Plan
-
-PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
-"""Which page shows the tables of a scale."""
 
 
 def publish_results(plan: Plan) -> None:
@@ -32,3 +30,4 @@ def publish_results(plan: Plan) -> None:
     command += ["--page", PAGES[config.scale]] if config.scale in PAGES else []
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise PreftuneError("Nothing was published: see the sentence above.")
+    renew_numbers()

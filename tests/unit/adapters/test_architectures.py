@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from preftune.adapters.targets import TARGETS
-from preftune.tables.publish import fill_markers
+from preftune.tables.pages import fill_markers
 from tests.conftest import ROOT
 from tests.unit.adapters.architecture_checks import FAMILIES, KINDS, Finding, examine, render
 

@@ -1,0 +1,123 @@
+"""Pages that show published numbers: whole tables between markers, and single numbers inside sentences.
+
+`<!-- generated:dph/race -->` ... `<!-- /generated -->` holds a table; `<!-- number:demo/dph/race/Ours (SFT)/middle -->` ...
+`<!-- /number -->` holds one cell as it is printed (scale, paper, table, row, column), and
+`<!-- number:small-cpu/dph/claims/dph-above-log -->` the effect, interval and verdict of one claim.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from preftune.errors import PreftuneError
+from preftune.files import atomic_write_text
+from preftune.provenance.digest import ROOT
+from preftune.provenance.records import PAPERS
+from preftune.provenance.why import explain_cell
+from preftune.tables.cells import CellRecord
+from preftune.tables.claims import ClaimRecord
+from preftune.tables.claims_render import format_effect
+from preftune.tables.files import read_records
+from preftune.tables.render import format_value
+
+PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
+"""Which page shows the tables of a scale; single numbers stand in any of them."""
+PUBLISHED = ROOT / "results" / "published"
+WHY = ("race", "Ours (SFT)", "middle")
+"""Table, row and column of the cell whose chain the README shows."""
+_OPEN = re.compile(r"^<!-- generated:(?P<name>\S+) -->\s*$")
+_CLOSE = re.compile(r"^<!-- /generated -->\s*$")
+NUMBER = re.compile(r"(?P<open><!-- number:(?P<name>.+?) -->)(?P<text>.*?)(?P<close><!-- /number -->)")
+
+
+def fill_markers(text: str, blocks: dict[str, str], where: str) -> str:
+    """The text with what stands between `<!-- generated:NAME -->` and `<!-- /generated -->` renewed."""
+    lines: list[str] = []
+    name = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        opened, closed = _OPEN.match(line), _CLOSE.match(line)
+        if bool(opened) == bool(name) and (opened or closed):
+            raise PreftuneError(
+                f"{where}, line {number}: markers must come in pairs: write one opening, one closing line."
+            )
+        if opened:
+            name = opened["name"]
+            if name not in blocks:
+                raise PreftuneError(
+                    f"{where}, line {number}: no table {name}: give one of {', '.join(sorted(blocks))}."
+                )
+            lines += [line, "", blocks[name].strip(), ""]
+        elif closed:
+            name = ""
+        if not name and not opened:
+            lines.append(line)
+    if name:
+        raise PreftuneError(f"{where}: the block generated:{name} is not closed: add `<!-- /generated -->`.")
+    return "\n".join(lines) + "\n"
+
+
+def read_blocks(results: Path) -> dict[str, str]:
+    """Markdown tables by `<paper>/<table>`, as the page's markers name them."""
+    paths = sorted(path for paper in PAPERS for path in results.glob(f"{paper}/tables/*.md"))
+    return {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}
+
+
+def show_chain(results: Path) -> str:
+    """What `make why` prints of one cell: its record, the first two steps, and how many follow."""
+    parts = explain_cell(results.resolve(), *WHY).split("\n\n")
+    told = "\n\n".join([*parts[:4], f"... {len(parts) - 4} more steps, down to the fetched model and rows"])
+    table, row, column = WHY
+    return f"```\n$ make why TABLE={table} ROW='{row}' COLUMN={column}\n{told}\n```"
+
+
+def fill_numbers(text: str, published: Path, where: str) -> str:
+    """The text with every number between `<!-- number:NAME -->` and `<!-- /number -->` as the published records print it."""
+    if text.count("<!-- number:") != len(NUMBER.findall(text)):
+        raise PreftuneError(f"{where}: a number is not closed on its line: add `<!-- /number -->`.")
+    return NUMBER.sub(
+        lambda found: f"{found['open']}{print_number(published, found['name'], where)}{found['close']}", text
+    )
+
+
+def print_number(published: Path, name: str, where: str) -> str:
+    """A cell as its table prints it, or a claim's effect, interval and verdict.
+
+    Raises:
+        PreftuneError: there is no such cell or claim, or it has no number.
+    """
+    scale, paper, table, *place = name.split("/")
+    path = published / scale / paper / "tables" / f"{table}.audit.json"
+    if not path.is_file():
+        raise PreftuneError(
+            f"{where}: number {name}: {path} does not exist: publish the scale, or correct it."
+        )
+    keys = [
+        [record["id"]] if table == "claims" else [record["row"], record["column"]] for record in _read(path)
+    ]
+    if place not in keys:
+        raise PreftuneError(
+            f"{where}: number {name}: {path} has no such {'claim' if table == 'claims' else 'cell'}."
+        )
+    record = _read(path)[keys.index(place)]
+    if record["effect" if table == "claims" else "value"] is None:
+        raise PreftuneError(f"{where}: number {name}: nothing was computed for it ({record['verdict']}).")
+    if table != "claims":
+        return format_value(CellRecord(**record))
+    claim = ClaimRecord(**record)
+    return f"{format_effect(claim)}, {claim.verdict.partition(':')[0]}"
+
+
+@cache
+def _read(path: Path) -> list[dict[str, Any]]:
+    return read_records(path)
+
+
+def renew_numbers(published: Path = PUBLISHED) -> None:
+    """Write the numbers of every page anew."""
+    _read.cache_clear()
+    for name in PAGES.values():
+        page = ROOT / name
+        atomic_write_text(page, fill_numbers(page.read_text(encoding="utf-8"), published, name))
