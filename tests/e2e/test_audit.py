@@ -435,6 +435,13 @@ def test_a_published_copy_is_audited_without_its_weights(published: Path, memory
     absent = {fault.place for fault in found.faults if fault.grade == "absent"}
     assert any(place.endswith(".safetensors") for place in absent)
     assert not any("/tables/" in place and place.endswith((".md", ".csv")) for place in absent)
+    links = {step.made: step for step in found.links}
+    assert not any(step.failed for step in found.links)
+    scored = links[f"{PREFIX}/dph/scores/sft/seed-0"]
+    assert f"{PREFIX}/dph/data/glue-cola" in scored.not_shipped and "config/templates/chat.yaml" in scored.verified
+    assert f"{PREFIX}/dph/models/sft/seed-0" in scored.verified  # a small model is published whole
+    table = next(one for one in found.tables if one.table == f"{PREFIX}/dph/tables/race")
+    assert table.verified > 0 and table.not_shipped > 0
 
 
 @pytest.mark.parametrize("act", [change_digit, Path.unlink])
@@ -448,6 +455,7 @@ def test_damage_to_a_published_copy_is_found(
         act(path)
         found = audit_results(published, published=True, memory=memory)
         assert found.failed and found.failed[0].place == f"{PREFIX}/{file}"
+        assert file.endswith(".md") or any(step.failed for step in found.links)
     finally:
         path.write_bytes(before)
 
@@ -458,6 +466,7 @@ def test_the_audit_of_the_workflow_passed_and_follows_its_schema(
     found = json.loads((ROOT / PREFIX / "audit.json").read_text())
     jsonschema.validate(found, json.loads((ROOT / "config/schemas/audit.schema.json").read_text()))
     assert found["passed"] and len(found["tables"]) > 20
+    assert not any(step["not_shipped"] or step["failed"] for step in found["links"])
     assert all(table["steps"] > 2 and table["first_broken_link"] is None for table in found["tables"])
 
 

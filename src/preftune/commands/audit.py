@@ -13,6 +13,7 @@ from preftune.provenance.digest import ROOT
 from preftune.workflow.plan import Plan
 
 SHOWN = 20
+LINKS = ("verified", "not_shipped", "failed")
 
 
 def run_audit(plan: Plan | None, results: Path | None, deep: bool, output: Path | None) -> int:
@@ -63,6 +64,11 @@ def describe(audit: Audit) -> str:
                 rest = len(own) - (SHOWN if grade in FAILING else 3)
                 if rest > 0:
                     console.print(f"    ... and {rest} more (--output FILE lists all)")
+        counts = [(name, sum(len(getattr(step, name)) for step in audit.links)) for name in LINKS]
+        console.print(
+            "links from a step to an input: "
+            + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts if n)
+        )
         verdict = "FAILED" if failed else "passed"
         state = "publishable" if audit.publishable else "not publishable"
         console.print(

@@ -1,6 +1,6 @@
 """The audit of a results folder: every hash, link, aggregate and printed digit, offline; the first broken link of each table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.workflow.plan import Plan
 from preftune.workflow.reasons import cost_of
 
-SCHEMA = "preftune/audit/1"
+SCHEMA = "preftune/audit/2"
 FAILING = ("missing", "broken", "stale")
 """Grades that make an audit fail."""
 
 
 @dataclass(frozen=True)
 class TableAudit:
-    """One table: what it rests on, and what is wrong with that."""
+    """One table: what it rests on, and what is wrong with that; verified and not_shipped count the links below it."""
 
     table: str
     steps: int
@@ -33,7 +33,19 @@ class TableAudit:
     gpu_hours: float
     watt_hours: float | None
     waived: int
+    verified: int
+    not_shipped: int
     first_broken_link: Fault | None
+
+
+@dataclass(frozen=True)
+class StepLinks:
+    """The inputs of one step by what the audit can say of them; not_shipped: they are not in this copy, in whole or in part."""
+
+    made: str
+    verified: tuple[str, ...]
+    not_shipped: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Audit:
     """Faults in the order of the steps that they concern, the earliest first, and a summary of each table.
 
     recomputed: tables that were computed again, now or by an earlier audit of the same content.
+    links: of every step, in the order of the work, what became of each of its inputs.
     """
 
     results: str
@@ -48,6 +61,7 @@ class Audit:
     tables: tuple[TableAudit, ...]
     outputs: int
     recomputed: int
+    links: tuple[StepLinks, ...]
 
     @property
     def failed(self) -> list[Fault]:
@@ -73,6 +87,7 @@ class Audit:
                 "recomputed": self.recomputed,
                 "faults": [asdict(fault) for fault in self.faults],
                 "tables": [asdict(table) for table in self.tables],
+                "links": [asdict(step) for step in self.links],
             }
         )
 
@@ -117,8 +132,17 @@ def audit_results(
     if published:
         faults = [_as_published(fault) for fault in faults]
     ordered = tuple(sort_faults(store, faults))
-    tables = tuple(_summarise(store, record, ordered) for record in store.tables)
-    return Audit(store.prefix, ordered, tables, len(store.makers), recomputed)
+    links = sort_links(store, ordered)
+    tables = tuple(_summarise(store, record, ordered, links) for record in store.tables)
+    steps = store.upstream(list(store.makers))
+    return Audit(
+        store.prefix,
+        ordered,
+        tables,
+        len(store.makers),
+        recomputed,
+        tuple(links[step.name] for step in steps),
+    )
 
 
 def _check_tables(store: Store, hashes: Hashes, damaged: Sequence[str]) -> tuple[list[Fault], int]:
@@ -216,7 +240,27 @@ def first_broken_link(store: Store, record: Record, faults: Sequence[Fault]) -> 
     return None
 
 
-def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAudit:
+def sort_links(store: Store, faults: Sequence[Fault]) -> dict[str, StepLinks]:
+    """The inputs of every step, by the name of its record: verified, unless a fault concerns the input or a part of it."""
+    grades: dict[str, set[str]] = {}
+    for fault in faults:
+        parts = fault.place.split("/")
+        for end in range(1, len(parts) + 1):
+            grades.setdefault("/".join(parts[:end]), set()).add(fault.grade)
+    found = {}
+    for step in store.upstream(list(store.makers)):
+        sorted_: dict[str, list[str]] = {"verified": [], "not_shipped": [], "failed": []}
+        for item in step.inputs():
+            own = grades.get(item["path"], set())
+            failed, away = own & {*FAILING}, "absent" in own or item["path"].startswith("external:")
+            sorted_["failed" if failed else "not_shipped" if away else "verified"].append(item["path"])
+        found[step.name] = StepLinks(step.made, *(tuple(sorted_[name]) for name in sorted_))
+    return found
+
+
+def _summarise(
+    store: Store, record: Record, faults: Sequence[Fault], links: Mapping[str, StepLinks]
+) -> TableAudit:
     made = [output["path"] for output in record.outputs()]
     chain = store.upstream(made)
     names = {output["path"] for one in chain for output in one.outputs()}
@@ -231,6 +275,8 @@ def _summarise(store: Store, record: Record, faults: Sequence[Fault]) -> TableAu
         gpu_hours=round(sum(cost_of(one.facts).gpu_hours for one in chain), 3),
         watt_hours=round(sum(known), 3) if known else None,
         waived=sum(fault.grade == "waived" and fault.place in names for fault in faults),
+        verified=sum(len(links[one.name].verified) for one in chain),
+        not_shipped=sum(len(links[one.name].not_shipped) for one in chain),
         first_broken_link=first_broken_link(store, record, faults),
     )
 

@@ -42,7 +42,7 @@ def select_files(results: Path) -> list[Path]:
         for path in results.glob(pattern.format(paper=paper))
         if path.is_file()
     }
-    paths |= {path.relative_to(results) for path in select_models(results)}
+    paths |= {path.relative_to(results) for path in (*select_models(results), *results.glob("audit*.json"))}
     # Steps in progress write below hidden names.
     found = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
     if not any(path.parent.name == "tables" for path in found):
