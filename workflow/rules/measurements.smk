@@ -47,7 +47,11 @@ rule evaluate_drift:
 rule evaluate_second_opinion:
     input:
         base=model_folder(PLAN.config.dph.model),
-        model=DPH + "/models/{run}/seed-{seed}",
+        model=lambda wildcards: (
+            model_folder(PLAN.base_model(wildcards.run))
+            if PLAN.run(wildcards.run).stage in FETCHED
+            else run_folder(wildcards.run, wildcards.seed)
+        ),
         datasets=expand(DPH + "/data/{dataset}", dataset=PLAN.second_opinion_datasets),
         templates=ancient(PLAN.templates),
     output:

@@ -68,6 +68,9 @@ def _check_alignment(plan: "Plan", labelled: list[str]) -> None:
             where = f"{source}: key dph.{key}.tasks"
             _check_name(where, "task or data set", name, [*plan.tasks, *plan.datasets])
     opinion = config.second_opinion
+    for name in opinion.runs:
+        runs = [run.name for run in plan.runs("dph")]
+        _check_name(f"{source}: key dph.second_opinion.runs", "run", name, runs)
     for task in opinion.chats:
         _check_name(f"{source}: key dph.second_opinion.chats", "labelled task", task, labelled)
     for task in opinion.texts:

@@ -97,9 +97,10 @@ def _list_trainings(plan: Plan) -> Iterator[tuple[str, Job]]:
         for score in plan.server_scores(name):
             job = plan.export_glue_submission(name, seed, score)
             yield f"{folder}/submission-{score}.zip", job
-    for run in plan.runs("dph", "sft"):
-        job = plan.evaluate_second_opinion(run.name, run.seeds[0])
-        yield f"{results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json", job
+    for name in plan.dph.second_opinion.runs:
+        seed = plan.run(name).seeds[0]
+        job = plan.evaluate_second_opinion(name, seed)
+        yield f"{results}/dph/second_opinion/{name}/seed-{seed}.json", job
     run = plan.reference_run
     for seed in run.seeds:
         yield f"{results}/dph/reference/{run.name}/seed-{seed}", plan.compute_reference(run.name, seed)

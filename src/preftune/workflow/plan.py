@@ -124,6 +124,12 @@ class Plan(LanguageJobs, MultitaskJobs):
         return tuple(self.evaluate_drift(run.name, seed) for run in runs for seed in run.seeds)
 
     @cached_property
+    def second_opinions(self) -> tuple[Job, ...]:
+        """Every comparison with lm-eval's scores."""
+        runs = [self.run(name) for name in self.dph.second_opinion.runs]
+        return tuple(self.evaluate_second_opinion(run.name, run.seeds[0]) for run in runs)
+
+    @cached_property
     def submissions(self) -> tuple[Job, ...]:
         """Every file for the GLUE server."""
         runs = [self.run(name) for name in self.dph.submission.runs]
@@ -223,9 +229,7 @@ class Plan(LanguageJobs, MultitaskJobs):
             tables += [self.tabulate_alignment(), self.tabulate_captioning(), self.tabulate_costs()]
             tables.append(self.tabulate_multitask())
             tables += self.submissions
-            tables += [
-                self.evaluate_second_opinion(run.name, run.seeds[0]) for run in self.runs("dph", "sft")
-            ]
+            tables += self.second_opinions
         settings = {"scale": self.config.scale, "data": self.label}
         files = ("workflow/report/report.html.j2", "docs/deviations.md")
         return self.job("export_report", settings, parents=(*tables, *figures), files=files)

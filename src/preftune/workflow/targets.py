@@ -140,8 +140,8 @@ class Targets:
         ]
 
     def second_opinions(self) -> list[str]:
-        """lm-eval's comparison with our scorer, for the SFT runs."""
-        runs = self.plan.runs("dph", "sft")
+        """lm-eval's comparison with our scorer."""
+        runs = [self.plan.run(name) for name in self.plan.dph.second_opinion.runs]
         return [f"{self.results}/dph/second_opinion/{run.name}/seed-{run.seeds[0]}.json" for run in runs]
 
     def submissions(self) -> list[str]:
