@@ -85,6 +85,14 @@ class BestOfSection(BestOfSettings):
     runs: tuple[str, ...] = Field(strict=False, description="runs, in the order of the table")
 
 
+class SecondOpinionSection(SecondOpinionSettings):
+    """lm-eval's scores beside ours, and the runs that are compared, each by its first seed."""
+
+    runs: tuple[str, ...] = Field(
+        strict=False, description="runs; one that was not trained is the fetched model itself"
+    )
+
+
 class ScoringSection(Settings):
     """The DPH paper at a scale that trains nothing: what scoring needs."""
 
@@ -110,7 +118,7 @@ class DphSection(ScoringSection):
     drift: DriftSection
     best_of: BestOfSection
     gradients: GradientSettings
-    second_opinion: SecondOpinionSettings
+    second_opinion: SecondOpinionSection
     submission: SubmissionSettings
 
 
@@ -174,6 +182,11 @@ class Config(Settings):
     gpus: int = Field(
         default=1, ge=1, description="GPUs of one training, all of one node; rounding alone depends on it"
     )
+    steps_per_gpu: int = Field(
+        default=1,
+        ge=1,
+        description="steps that share one GPU at a time, where a machine has one and steps are small",
+    )
     threads: int = Field(ge=1, description="CPU threads of a training or scoring job; bytes depend on it")
     language_data: LanguageDataSettings | None = Field(default=None, description="size of the embedded rows")
     scenes: SceneSettings | None = Field(default=None, description="size of the embedded scenes")
@@ -220,6 +233,10 @@ def validate_config(raw: dict[str, Any], source: str) -> Config:
         )
     if config.device == "cpu" and config.gpus > 1:
         raise PreftuneError(f"{source}: device is cpu, so the key gpus must be 1 (found {config.gpus}).")
+    if config.gpus > 1 and config.steps_per_gpu > 1:
+        raise PreftuneError(
+            f"{source}: a training on {config.gpus} GPUs (key gpus) shares none of them: set steps_per_gpu to 1."
+        )
     return config
 
 

@@ -19,7 +19,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     monkeypatch.setattr(results, "ROOT", tmp_path)
     plan = SimpleNamespace(config=SimpleNamespace(results="results"))
     monkeypatch.setattr(results, "plan_of", lambda configfile, values: plan)
-    monkeypatch.setattr(results, "_command", lambda plan, arguments: list(arguments))
+    monkeypatch.setattr(results, "_command", lambda plan, arguments, among: list(arguments))
     return made
 
 
