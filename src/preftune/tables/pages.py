@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from preftune.errors import PreftuneError
-from preftune.files import atomic_write_text
+from preftune.files import atomic_write_text, read_json
 from preftune.provenance.digest import ROOT
 from preftune.provenance.records import PAPERS
 from preftune.provenance.why import explain_cell
@@ -62,7 +63,27 @@ def fill_markers(text: str, blocks: dict[str, str], where: str) -> str:
 def read_blocks(results: Path) -> dict[str, str]:
     """Markdown tables by `<paper>/<table>`, as the page's markers name them."""
     paths = sorted(path for paper in PAPERS for path in results.glob(f"{paper}/tables/*.md"))
-    return {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}
+    blocks = {f"{path.parent.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in paths}
+    opinions = sorted(results.glob("dph/second_opinion/*/seed-*[0-9].json"))
+    return blocks | ({"dph/second_opinion": show_opinions(opinions)} if opinions else {})
+
+
+def show_opinions(files: Sequence[Path]) -> str:
+    """A row a task that lm-eval scored too: what both found, and how far apart they are."""
+    heads = ["run", "task", "prompts", "questions", "accuracy, ours (%)", "accuracy, lm-eval's hf (%)"]
+    heads += ["equal predictions", "largest difference (nats)", "near ties decided otherwise"]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * (len(heads) - 3)}"]
+    for path in files:
+        for one in read_json(path)["comparisons"]:
+            ours, theirs = (f"{100 * one['accuracy'][side]:.1f}" for side in ("preftune", "lm_eval"))
+            cells = [path.parent.name, one["task"], one["templates"], str(one["n"]), ours, theirs]
+            cells += [
+                f"{one['agreement']:.1%}",
+                f"{one['max_difference']:.1e}",
+                ", ".join(one["close"]) or "none",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def show_chain(results: Path) -> str:
@@ -83,10 +104,10 @@ def fill_numbers(text: str, published: Path, where: str) -> str:
 
 
 def print_number(published: Path, name: str, where: str) -> str:
-    """A cell as its table prints it, or a claim's effect, interval and verdict.
+    """A cell as its table prints it, or a claim's effect, interval and verdict; of one that was not tested the reason alone.
 
     Raises:
-        PreftuneError: there is no such cell or claim, or it has no number.
+        PreftuneError: there is no such cell or claim, or the cell has no number.
     """
     scale, paper, table, *place = name.split("/")
     path = published / scale / paper / "tables" / f"{table}.audit.json"
@@ -102,12 +123,12 @@ def print_number(published: Path, name: str, where: str) -> str:
             f"{where}: number {name}: {path} has no such {'claim' if table == 'claims' else 'cell'}."
         )
     record = _read(path)[keys.index(place)]
-    if record["effect" if table == "claims" else "value"] is None:
+    if table == "claims":
+        claim = ClaimRecord(**record)
+        return claim.verdict if claim.effect is None else f"{format_effect(claim)}, {claim.verdict}"
+    if record["value"] is None:
         raise PreftuneError(f"{where}: number {name}: nothing was computed for it ({record['verdict']}).")
-    if table != "claims":
-        return format_value(CellRecord(**record))
-    claim = ClaimRecord(**record)
-    return f"{format_effect(claim)}, {claim.verdict.partition(':')[0]}"
+    return format_value(CellRecord(**record))
 
 
 @cache

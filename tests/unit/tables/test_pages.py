@@ -71,6 +71,22 @@ def test_a_claim_is_printed_with_its_verdict() -> None:
     number = print_number(PUBLISHED, "demo/dph/claims/sft-above-base", "page")
     assert number.startswith("+" if record["effect"] > 0 else "-") and number.endswith(record["verdict"])
     assert f"{abs(record['effect']):.1f} points [" in number
+    untested = print_number(PUBLISHED, "demo/dph/claims/dph-lm-unchanged", "page")
+    assert untested.startswith("not testable at this scale: settled by")
+
+
+def test_a_second_opinion_is_a_row_a_task() -> None:
+    text = read_blocks(PUBLISHED / "demo")["dph/second_opinion"]
+    (first,) = [line for line in text.splitlines() if "| openbookqa |" in line]
+    (one,) = [
+        one
+        for one in read_json(PUBLISHED / "demo/dph/second_opinion/sft/seed-0.json")["comparisons"]
+        if one["task"] == "openbookqa"
+    ]
+    assert (
+        first.startswith("| sft | openbookqa | chat | 12 | 33.3 | 33.3 | 100.0% |")
+        and f"{one['max_difference']:.1e}" in first
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_a_claim_is_printed_with_its_verdict() -> None:
         ("<!-- number:demo/dph/rice/a/b -->1<!-- /number -->", "rice.audit.json does not exist"),
         ("<!-- number:demo/dph/race/a/b -->1<!-- /number -->", "has no such cell"),
         ("<!-- number:demo/dph/claims/a -->1<!-- /number -->", "has no such claim"),
-        ("<!-- number:demo/dph/claims/dph-lm-unchanged -->1<!-- /number -->", "nothing was computed for it"),
+        ("<!-- number:demo/dph/glue/GPT-1/MNLI-m -->1<!-- /number -->", "nothing was computed for it"),
         (f"<!-- number:{RACE} -->1", "is not closed"),
     ],
 )
