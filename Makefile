@@ -35,7 +35,7 @@ mkdir -p scratch; python -m pytest $(1) tests/e2e tests/slurm > scratch/e2e.log 
 	wait $$whole || flow=$$?; echo "tests of the whole workflow (tests/e2e, tests/slurm):"; cat scratch/e2e.log; exit $$(( parts || flow ))
 endef
 
-.PHONY: help install results test test-full test-slurm bench lint plan config report audit why why-rerun status waive publish push clean lock lock-envs pin
+.PHONY: help install results test test-full test-slurm bench lint plan config report audit why reproduce why-rerun status waive publish push pack unpack clean lock lock-envs pin
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -111,6 +111,9 @@ audit: $(VENV)/.installed  ## every hash, link, aggregate and printed digit (CON
 why: $(VENV)/.installed  ## the chain behind one number (TABLE=glue ROW='Ours (DPH)' COLUMN=CoLA)
 	@python -m preftune why --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS)) '$(TABLE)' '$(ROW)' '$(COLUMN)'
 
+reproduce: $(VENV)/.installed  ## make again what one published number rests on, and compare its digits (CELL='race/Ours (SFT)/middle')
+	@python -m preftune reproduce --configfile $(CONFIG) --cores $(CORES) '$(CELL)'
+
 why-rerun: $(VENV)/.installed  ## which stages would run, why, and what that will cost
 	@python -m preftune why-rerun --configfile $(CONFIG) $(SELECT)
 
@@ -127,6 +130,13 @@ publish: $(VENV)/.installed  ## copy tables, figures and records to results/publ
 
 push: $(VENV)/.installed  ## upload one trained model to the hub, after an audit and your word (RUN=... REPO=owner/name, SEED=0, PUBLIC=1, YES=1)
 	@python -m preftune push --configfile $(CONFIG) --seed $(or $(SEED),0) $(if $(PUBLIC),--public) $(if $(YES),--yes) '$(RUN)' '$(REPO)'
+
+pack: $(VENV)/.installed  ## what a machine without a network needs beside the checkout, in small pieces (CONFIG=...; RESULTS=... packs results)
+	@python -m preftune pack --configfile $(CONFIG) $(if $(RESULTS),--results $(RESULTS))
+
+# Runs before anything is installed, with the Python that is there.
+unpack:  ## join pieces and verify them; of inputs also make .venv/ over the machine's Python (FROM=folder)
+	@python3 -m preftune.commands.unpack $(FROM)
 
 lock: $(VENV)/.installed-dev  ## write requirements*.txt, envs/*.yaml and envs/Containerfile from requirements.in and what is installed
 	@python -m preftune lock

@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     why.add_argument("row", help="row, as printed, e.g. DPH")
     why.add_argument("column", help="column, as printed, e.g. CoLA")
     why.add_argument("--results", type=Path, help="a results folder (default: the scale's)")
+    reproduce = _add_reproduce(commands)
     plan = commands.add_parser(
         "plan",
         help="what a config costs: jobs, hours, disk and downloads, predicted; needs no data and no network",
@@ -97,9 +98,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     waive.add_argument("--reason", required=True, help="why the change cannot change a number, in one line")
     export, push = _add_uploads(commands)
-    for command in (audit, why, plan, rerun, status, waive, export, push):
+    pack = _add_pack(commands)
+    for command in (audit, why, reproduce, plan, rerun, status, waive, export, push, pack):
         command.add_argument("--configfile", default="config.yaml", help="the scale (default config.yaml)")
-    for command in (audit, why, plan, rerun, status, waive, publish, export, push):
+    for command in (audit, why, reproduce, plan, rerun, status, waive, publish, export, push, pack):
         command.add_argument(
             "--config",
             nargs="*",
@@ -124,6 +126,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_reproduce(commands: Any) -> argparse.ArgumentParser:
+    """The command that makes one published number again."""
+    reproduce: argparse.ArgumentParser = commands.add_parser(
+        "reproduce",
+        help="make again what one published number rests on, and say whether its digits are the same",
+        description="Run the workflow for the score files of one number of results/published/, and for nothing else, compute the "
+        "number's table again from them, and compare: digits, values by seed, bytes of the score files, code, packages, machine. "
+        "The exit code is 0 where the digits are the published ones.",
+    )
+    reproduce.add_argument(
+        "cell",
+        help="[paper/]table/row/column, e.g. 'race/Ours (SFT)/middle' or dph/claims/sft-above-base/effect",
+    )
+    reproduce.add_argument("--cores", type=int, default=2, help="CPU cores (default 2)")
+    return reproduce
+
+
 def _add_uploads(commands: Any) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """The commands that make folders of trained models and send one away."""
     export = commands.add_parser(
@@ -142,6 +161,17 @@ def _add_uploads(commands: Any) -> tuple[argparse.ArgumentParser, argparse.Argum
     )
     push.add_argument("--yes", action="store_true", help="do not ask for the repository's name again")
     return export, push
+
+
+def _add_pack(commands: Any) -> argparse.ArgumentParser:
+    """The command that prepares a way to a machine without a network, and the way home."""
+    pack: argparse.ArgumentParser = commands.add_parser(
+        "pack",
+        help="what a machine without a network needs beside the checkout, or its results, in small pieces",
+    )
+    pack.add_argument("--machine", type=Path, default=ROOT / "envs/machine.txt", help="list of what it has")
+    pack.add_argument("--results", type=Path, help="pack what is published of this results folder instead")
+    return pack
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -200,6 +230,12 @@ def main(words: list[str]) -> int:
 
             results = arguments.results or ROOT / _plan(arguments).config.results
             print(explain_cell(results.resolve(), arguments.table, arguments.row, arguments.column))
+        elif arguments.command == "reproduce":
+            from preftune.commands.reproduce import reproduce_cell
+
+            passed = ["--cores", str(arguments.cores), "--configfile", arguments.configfile]
+            passed += ["--config", *arguments.config] if arguments.config else []
+            return reproduce_cell(_plan(arguments), arguments.cell, passed)
         elif arguments.command == "plan":
             from preftune.commands.plan import show_plan
 
@@ -208,6 +244,13 @@ def main(words: list[str]) -> int:
             from preftune.commands.why_rerun import explain_reruns
 
             print(explain_reruns(_plan(arguments)))
+        elif arguments.command == "pack":
+            from preftune.commands.pack import pack_inputs, pack_results
+
+            if arguments.results:
+                print("\n".join(pack_results(arguments.results.resolve())))
+            else:
+                print(pack_inputs(_plan(arguments), arguments.machine))
         elif arguments.command == "status":
             from preftune.commands.status import describe_status
 

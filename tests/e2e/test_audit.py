@@ -438,7 +438,10 @@ def test_a_published_copy_is_audited_without_its_weights(published: Path, memory
     links = {step.made: step for step in found.links}
     assert not any(step.failed for step in found.links)
     scored = links[f"{PREFIX}/dph/scores/sft/seed-0"]
-    assert f"{PREFIX}/dph/data/glue-cola" in scored.not_shipped and "config/templates/chat.yaml" in scored.verified
+    assert (
+        f"{PREFIX}/dph/data/glue-cola" in scored.not_shipped
+        and "config/templates/chat.yaml" in scored.verified
+    )
     assert f"{PREFIX}/dph/models/sft/seed-0" in scored.verified  # a small model is published whole
     table = next(one for one in found.tables if one.table == f"{PREFIX}/dph/tables/race")
     assert table.verified > 0 and table.not_shipped > 0

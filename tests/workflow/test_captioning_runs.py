@@ -40,7 +40,7 @@ def names(plan: Plan) -> list[str]:
 
 @pytest.mark.parametrize(
     ("scale", "runs", "main", "trainings"),
-    [("demo", 20, 10, 21), ("small-cpu", 18, 12, 54), ("small-gpu", 34, 24, 102), ("paper", 153, 79, 459)],
+    [("demo", 20, 10, 21), ("small-cpu", 18, 12, 76), ("small-gpu", 18, 12, 76), ("paper", 153, 79, 459)],
 )
 def test_counts_of_runs(plans: dict[str, Plan], scale: str, runs: int, main: int, trainings: int) -> None:
     plan = plans[scale]
@@ -89,7 +89,7 @@ def test_equal_data_has_every_method_at_every_part_with_a_grid_of_one_size(plans
     parts = {
         "demo": (0.1, 0.3, 1),
         "small-cpu": (0.1, 1),
-        "small-gpu": (0.1, 0.3, 1),
+        "small-gpu": (0.1, 1),
         "paper": (0.01, 0.03, 0.1, 0.3, 1),
     }
     for scale, plan in plans.items():

@@ -229,7 +229,7 @@ def test_a_file_of_whole_splits_of_real_rows_must_have_the_official_counts() -> 
     paper = plan_of("config/paper.yaml")
     counts = paper.export_glue_submission("sft", 0, "log").settings["counts"]
     assert len(counts) == 11 and counts["qqp-test"] == 390965 and counts["ax"] == 1104
-    for config in ("config.yaml", "config/small-gpu.yaml"):  # embedded; cut to 500 rows
+    for config in ("config.yaml", "config/small-gpu.yaml"):  # embedded; a folder of rows
         assert plan_of(config).export_glue_submission("sft", 0, "log").settings["counts"] is None
     raw = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
     raw["dph"]["submission"]["limit"] = 100

@@ -19,7 +19,7 @@ PARTS = (
     'demo\ta\tcontext_peft\tmultitask\t\t{"tasks": ["captions"]}\t{}\t[0, 1]\n'
     'demo\tb\tcontext_peft\tmultitask\t\t{"tasks": ["text-questions"]}\t{}\t[1]\n'
 )
-SCALES = ("config.yaml", "config/small-gpu.yaml", "config/paper.yaml")
+SCALES = ("config.yaml", "config/paper.yaml")
 
 
 def demo(**multitask: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_coco_comes_in_the_layout_that_the_captions_ask_for_and_its_pictures_onc
 
 @pytest.mark.parametrize("config", ["config/paper.yaml", "config/small-gpu.yaml"])
 def test_captions_of_a_fetched_coco_name_splits_that_it_has(config: str) -> None:
-    found = plan_of(config)
+    found = plan_of(config, {"data": "hub", "data_root": None})
     captions = found.context_peft.captions
     files = found.fetch_dataset(found.fetched_name("coco")).settings["files"].values()
     names = (

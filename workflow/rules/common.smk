@@ -51,10 +51,15 @@ except PreftuneError as error:
     sys.exit(f"error: {error}")
 
 
+def asks_for_files():
+    """Whether single files were asked for: then nothing is told of all others."""
+    return any("/" in str(name) for name in workflow.dag_settings.targets)
+
+
 def end_dry_run():
     """None of Snakemake's hooks runs in a dry run, and nobody knows when the rules are read that it is one."""
     silent = any(one.name == "ALL" for one in workflow.output_settings.quiet or ())
-    if workflow.dryrun and not silent:
+    if workflow.dryrun and not silent and not asks_for_files():
         announce_forecast(PLAN, FORECAST)
 
 
@@ -94,7 +99,8 @@ def targets():
 
 def announce():
     announce_plan(PLAN, TARGETS)
-    announce_forecast(PLAN, FORECAST)
+    if not asks_for_files():
+        announce_forecast(PLAN, FORECAST)
     if workflow.executor_plugin.name == "slurm":
         try:
             start_run(workflow, RESULTS)
@@ -103,7 +109,8 @@ def announce():
 
 
 def summarise():
-    summarise_results(PLAN, TARGETS)
+    if not asks_for_files():
+        summarise_results(PLAN, TARGETS)
 
 
 def explain_failure(log):

@@ -1,13 +1,23 @@
 """Run the workflow for a person: one at a time, a lock that a crash left is opened, and nothing but progress is shown.
 
-A step that was told to stop, and keeps its state, is called again (exit code `AGAIN`).
+A step that was told to stop, and keeps its state, is called again (exit code `AGAIN`). A run that is told to stop itself (SIGTERM)
+starts nothing more, lets its trainings write a checkpoint, ends within seconds and says `AGAIN`: the same command goes on.
 """
 
 import itertools
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
+
+import psutil
 
 from preftune.commands.config import plan_of, read_values
 from preftune.errors import PreftuneError
@@ -28,8 +38,12 @@ _NOISE = re.compile(
 )
 
 
-def run(arguments: list[str]) -> int:
-    """Run Snakemake with `arguments`; returns its exit code."""
+def run(arguments: list[str], among: Collection[str] | None = None) -> int:
+    """Run Snakemake with `arguments`; returns its exit code.
+
+    among: outputs that are made again where they are not of the present code, settings and data (None: all); Snakemake makes
+    whatever it is forced to, also where no target needs it.
+    """
     words = _config_words(arguments)
     plan = plan_of(words[-1] if words else "config.yaml", _config_values(arguments))
     with hold_results(plan.config.results):
@@ -43,14 +57,14 @@ def run(arguments: list[str]) -> int:
                 check=False,
             )
         for _ in range(_CALLS):
-            code, failed = run_quietly(_command(plan, arguments))
-            if failed != {AGAIN}:
+            code, failed = run_quietly(_command(plan, arguments, among))
+            if code == AGAIN or failed != {AGAIN}:
                 break
             print("a step was told to stop and kept its state: going on", file=sys.stderr, flush=True)
         return code
 
 
-def _command(plan: Plan, arguments: list[str]) -> list[str]:
+def _command(plan: Plan, arguments: list[str], among: Collection[str] | None = None) -> list[str]:
     """Snakemake's command line; it compares with its own metadata, which may be lost, the records beside outputs are not."""
     forced = _values_of(arguments, "--forcerun")
     edited = [
@@ -69,20 +83,35 @@ def _command(plan: Plan, arguments: list[str]) -> list[str]:
     if forced:  # Snakemake takes the last --forcerun alone
         place = arguments.index("--forcerun")
         arguments = arguments[:place] + arguments[place + 1 + len(forced) :]
-    forced = [*find_stale(plan), *forced]
+    forced = [*(name for name in find_stale(plan) if among is None or name in among), *forced]
     return [
         "snakemake",
         "--rerun-incomplete",
         *(["--forcerun", *forced] if forced else []),
+        *_share_gpu(plan, arguments),
         *_QUIET,
         *arguments,
     ]
 
 
+def _share_gpu(plan: Plan, arguments: list[str]) -> list[str]:
+    """How many steps have a GPU at once, where the config lets several share one and nobody says otherwise."""
+    config = plan.config
+    if config.steps_per_gpu == 1 or not config.training_gpus or "--resources" in arguments:
+        return []
+    return ["--resources", f"gpu={config.steps_per_gpu}"]
+
+
 def run_quietly(command: list[str]) -> tuple[int, set[int]]:
-    """Run a command, passing on its output but for Snakemake's scheduling lines; its exit code and its failed jobs'."""
+    """Run a command, passing on its output but for Snakemake's scheduling lines; its exit code and its failed jobs'.
+
+    The exit code is `AGAIN` where SIGTERM ended it early.
+    """
     failed: set[int] = set()
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+    with (
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process,
+        _stop_by_signal(process) as told,
+    ):
         try:
             for line in process.stderr or ():
                 failed |= {int(code) for code in _FAILED.findall(line)}
@@ -91,7 +120,58 @@ def run_quietly(command: list[str]) -> tuple[int, set[int]]:
         except KeyboardInterrupt:
             process.wait()  # Snakemake got the same signal and stops its jobs
             raise
-        return process.wait(), failed
+        code = process.wait()
+    return (AGAIN if code and told else code), failed
+
+
+@contextmanager
+def _stop_by_signal(process: "subprocess.Popen[str]") -> Iterator[list[int]]:
+    """Inside the block SIGTERM stops the run instead of leaving it behind; yields the signals that came."""
+    told: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        if len(told) == 1:
+            print(
+                "told to stop: what is finished is kept, the same command goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+            threading.Thread(target=_stop, args=(process,), daemon=True).start()
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Snakemake starts nothing more and waits for its steps; these are told themselves, for it tells them nothing.
+
+    The shell around a step is left alone: it would die at once, and Snakemake would not wait for the checkpoint.
+    """
+    process.terminate()
+    told: set[int] = set()
+    while process.poll() is None:
+        for step in _find_steps(process.pid):
+            if step.pid not in told:
+                told.add(step.pid)
+                step.terminate()
+        time.sleep(0.2)
+
+
+def _find_steps(snakemake: int) -> list[psutil.Process]:
+    """The processes below Snakemake that run a script of the workflow."""
+    found = []
+    try:
+        for process in psutil.Process(snakemake).children(recursive=True):
+            words = process.cmdline()
+            if words and Path(words[0]).name.startswith("python") and "workflow/scripts/" in " ".join(words):
+                found.append(process)
+    except psutil.NoSuchProcess:
+        pass  # it ended in between: the next look finds the others
+    return found
 
 
 def _config_words(arguments: list[str]) -> list[str]:

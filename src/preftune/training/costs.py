@@ -21,11 +21,16 @@ def _addmm(self: Any, a: Any, b: Any, out_shape: Any = None, **_: Any) -> int:
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, _repeat(key, query), _repeat(value, query)))
 
 
 def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, query, key, value))
+    return int(sdpa_backward_flop_count(grad, query, _repeat(key, query), _repeat(value, query)))
+
+
+def _repeat(shape: Any, query: Any) -> Any:
+    """Keys and values as often as there are heads of queries, which older versions of torch do not count otherwise."""
+    return (*shape[:1], query[1], *shape[2:])
 
 
 # What torch's counter passes over: products added in place (our LoRA's), and attention on a CPU.

@@ -32,7 +32,7 @@ def count_hours(state: State, forecast: Forecast) -> Hours:
     needs = {stage.output: forecast.of(stage.job) for stage in stages}
     if forecast.config.training_gpus:
         needs = {output: need for output, need in needs.items() if need.gpus}
-    taken = _add_taken(state, needs)
+    taken = _add_taken(state, needs, forecast.config.steps_per_gpu)
     paces = _measure_paces(state, needs, taken)
     running = [stage.output for stage, _ in state.running if stage.output in needs]
     left = 0.0
@@ -45,14 +45,17 @@ def count_hours(state: State, forecast: Forecast) -> Hours:
     return Hours(sum(taken.values()), sum(need.hours for need in needs.values()), left, busy)
 
 
-def _add_taken(state: State, needs: Mapping[str, Needs]) -> dict[str, float]:
-    """Hours that each stage has held its GPUs, or its place on the CPU, in all its attempts."""
+def _add_taken(state: State, needs: Mapping[str, Needs], shared: int) -> dict[str, float]:
+    """Hours that each stage has held its GPUs, its part of one that so many share, or its place on the CPU, in all its attempts."""
     seconds = {output: _add_attempts(rows) for output, rows in state.attempts.items()}
     for stage, record in state.done:
         seconds[stage.output] = record["time"]["wall_seconds"] + _add_attempts(record["failed_attempts"])
     for stage, lease in state.running:
         seconds[stage.output] += seconds_since(lease.facts["started"])
-    return {output: seconds[output] * max(1, need.gpus) / 3600 for output, need in needs.items()}
+    return {
+        output: seconds[output] * need.gpus / shared / 3600 if need.gpus else seconds[output] / 3600
+        for output, need in needs.items()
+    }
 
 
 def _add_attempts(rows: Iterable[Mapping[str, Any]]) -> float:

@@ -30,6 +30,8 @@ BUSY = 500e6
 """Parameters below which a GPU is used less, in proportion: the kernels of narrow layers leave most of it idle."""
 CPU_RATE = 60e9
 """Operations a second of one CPU thread in float32 (measured: 20 to 80 thousand million, the lower ones on a loaded machine)."""
+CPU_BFLOAT16 = 2
+"""How much faster bfloat16 is on a CPU that has it (measured: 2.0 to 2.8 on avx512_bf16); on another one it is slower by far."""
 START, GPU_START = 2, 15
 """Seconds until a job computes, on a CPU and on a GPU: what it imports; and CUDA's context with its compiled kernels."""
 READING = 200e6
@@ -163,11 +165,12 @@ class Needs:
     Attributes:
         memory: MB of host memory to ask for.
         runtime: minutes of wall time to ask for.
-        hours: predicted hours of computing, times the GPUs that it holds, if any.
+        hours: predicted hours of computing, times the GPUs that it holds, if any; of a GPU that steps share, its own part.
         gpus: their number.
         disk: bytes of what it leaves behind.
         scratch: bytes of its checkpoints while it runs.
         download: bytes that it fetches.
+        beside: predicted hours in which it leaves a shared GPU to the steps beside it.
     """
 
     memory: int
@@ -177,11 +180,12 @@ class Needs:
     disk: float = 0
     scratch: float = 0
     download: float = 0
+    beside: float = 0
 
     @property
     def wall(self) -> float:
         """Predicted hours from its start to its end."""
-        return self.hours / max(self.gpus, 1)
+        return self.hours / max(self.gpus, 1) + self.beside
 
 
 class Forecast:
@@ -204,6 +208,7 @@ class Forecast:
         work, gpus = stage.work(self.sizes, job), self.config.training_gpus
         gpus = {"thread": 0, "device": min(gpus, 1), "devices": gpus}[stage.place]
         rate, start = CPU_RATE * (1 if stage.place == "thread" else self.config.threads), START
+        rate *= CPU_BFLOAT16 if (job.settings or {}).get("dtype") == "bfloat16" else 1
         base = LIBRARIES + (ON_CPU if stage.place != "thread" else 0)
         if gpus:
             rate, start = GPU_RATE * min(1, work.parameters / BUSY) * gpus, GPU_START
@@ -213,8 +218,15 @@ class Forecast:
         # Each process of a training holds the model and the data.
         memory = math.ceil(SPARE * (base + work.bytes) * max(gpus, 1) / 1e9) * 1000
         runtime = min(minutes, LONGEST) if stage.resumes else minutes
-        hours = seconds * max(gpus, 1) / 3600
-        return Needs(memory, runtime, hours, gpus, work.disk, work.scratch, work.download)
+        beside = self._share(seconds - work.operations / rate) / 3600 if gpus else 0.0
+        hours = (seconds / 3600 - beside) * max(gpus, 1)
+        return Needs(memory, runtime, hours, gpus, work.disk, work.scratch, work.download, beside)
+
+    def _share(self, idle: float) -> float:
+        """Of the seconds in which a step does not use its GPU, those that the steps beside it use: they start, load and decode at
+        the same time, while their operations are taken to follow on one another.
+        """
+        return idle * (1 - 1 / self.config.steps_per_gpu)
 
     def describe(self, jobs: Iterable[Job]) -> str:
         """`about 1,234 GPU hours (train_captioner 980, train_alignment 204, compute_features 11)`: in all, and the three largest."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,19 @@ def test_exit_codes_of_failed_jobs_are_read_from_snakemakes_output(capfd: pytest
         ["bash", "-c", f'echo "{line}" >&2; echo "Building DAG of jobs" >&2; exit 1']
     ) == (1, {75})
     assert "exit status 75" in (error := capfd.readouterr().err) and "Building DAG" not in error
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "told"),
+    [
+        ({"steps_per_gpu": 8, "training_gpus": 1}, [], ["--resources", "gpu=8"]),
+        ({"steps_per_gpu": 8, "training_gpus": 1}, ["--resources", "gpu=2"], []),
+        ({"steps_per_gpu": 8, "training_gpus": 0}, [], []),  # --config device=cpu
+        ({"steps_per_gpu": 1, "training_gpus": 1}, [], []),
+    ],
+)
+def test_as_many_steps_have_a_gpu_as_the_config_lets_share_it(
+    values: dict[str, int], words: list[str], told: list[str]
+) -> None:
+    plan: Any = SimpleNamespace(config=SimpleNamespace(**values))
+    assert results._share_gpu(plan, words) == told
