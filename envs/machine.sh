@@ -1,4 +1,5 @@
 # Sourced on a machine without a network, in the checkout's root, after `make unpack` (docs/gpu.md).
+: "${HOME_FOLDER:?set it to the folder that comes back}"
 unset "${!PIP_@}"  # they would win over .venv/pip.conf
 export PATH="$PWD/.venv/bin:$PATH" PYTHONPATH="$PWD/src" PREFTUNE_PLAIN_PROGRESS=1 HF_HUB_OFFLINE=1
 CONFIG=config/small-gpu.yaml

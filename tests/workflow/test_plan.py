@@ -186,7 +186,9 @@ def test_pictures_are_those_of_cocos_archives() -> None:
 def test_the_small_scales_stay_small() -> None:
     assert 0.25 < costs("small-gpu").total.gpu_hours < 0.4
     assert count_costs(plan_of("small-gpu", only={"seeds": 1})).total.gpu_hours < 0.12
-    assert count_costs(plan_of("small-cpu", only={"seeds": 1})).total.cpu_hours < 7  # jobs of one thread, two at once
+    assert (
+        count_costs(plan_of("small-cpu", only={"seeds": 1})).total.cpu_hours < 7
+    )  # jobs of one thread, two at once
     assert costs("small-cpu").total.cpu_hours < 21
     fetched = count_costs(plan_of("small-cpu", data="hub", data_root=None))
     assert fetched.total.download > 20e9 and fetched.total.cpu_hours < 22

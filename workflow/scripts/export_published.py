@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--results", type=Path, required=True, help="results folder of the scale")
     parser.add_argument("--destination", type=Path, required=True, help="folder below results/published")
+    parser.add_argument("--audit", type=Path, help="record of the audit that the results have just passed")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated tables are replaced")
     with Step.start(parser, argv, rule="export_published", outputs=("destination",)) as step:
         results, page = step.arguments.results, step.arguments.page
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> None:
                 blocks["why"] = show_chain(results)
             text = fill_markers(text, blocks, str(page))
         copy_files(results, files, step.out("destination"))
+        if step.arguments.audit is not None:
+            audit = step.arguments.audit
+            copy_files(audit.parent, [Path(audit.name)], step.out("destination"))
         step.note(files=len(files))
     if text is not None and page is not None:
         atomic_write_text(page, text)

@@ -8,12 +8,13 @@ from rich.console import Console
 
 from preftune.errors import PreftuneError
 from preftune.files import hold_lock, write_json
-from preftune.provenance.audit import FAILING, Audit, audit_results
+from preftune.provenance.audit import Audit, audit_results
 from preftune.provenance.digest import ROOT
+from preftune.provenance.links import LINKS
+from preftune.provenance.records import FAILING
 from preftune.workflow.plan import Plan
 
 SHOWN = 20
-LINKS = ("verified", "not_shipped", "failed")
 
 
 def run_audit(plan: Plan | None, results: Path | None, deep: bool, output: Path | None) -> int:

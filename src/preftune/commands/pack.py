@@ -38,7 +38,7 @@ def pack_inputs(plan: Plan, machine: Path, extra: Iterable[str] = ("trl",)) -> s
     to here: another Python would hash it differently, and results would seem to be of other code.
     """
     python, there = read_machine(machine)
-    cache = PACKS / "wheels"
+    cache = PACKS / f"wheels-{python}"  # a wheel is for one Python
     cache.mkdir(parents=True, exist_ok=True)
     models = [_fetch_model_wheel(plan, name, cache) for name in plan.fetched_models]
     packages = [_fetch_package(pin, python, cache) for pin in _missing(there, extra)]
@@ -145,11 +145,21 @@ def _fetch_package(pin: str, python: str, cache: Path) -> Path:
         if done.returncode:
             done = _pip("wheel", "--wheel-dir", str(cache), pin)
         found = _cached(cache, pin)
+        if found is not None and not _fits(found, python):
+            found.unlink()
+            found = None
         if done.returncode or found is None:
             raise PreftuneError(
                 f"{pin} has no wheel for Python {python} on Linux: {done.stderr.strip()[-300:]}"
             )
     return found
+
+
+def _fits(wheel: Path, python: str) -> bool:
+    """Whether a wheel is for that Python, or for every one: one that was built here may be for this one alone."""
+    own = f"cp{python.replace('.', '')}"
+    tags = parse_wheel_filename(wheel.name)[3]
+    return any(tag.interpreter in (own, "py3") or tag.abi == "abi3" for tag in tags)
 
 
 def _pip(command: str, *words: str) -> subprocess.CompletedProcess[str]:

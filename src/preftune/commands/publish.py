@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from preftune.commands.audit import raise_if_failed
 from preftune.errors import PreftuneError
+from preftune.files import write_json
 from preftune.provenance.audit import audit_results
 from preftune.provenance.digest import ROOT
 from preftune.tables.pages import PAGES, renew_numbers
@@ -28,6 +31,9 @@ def publish_results(plan: Plan) -> None:
     command = [sys.executable, "workflow/scripts/export_published.py", "--results", config.results]
     command += ["--destination", f"results/published/{config.scale}"]
     command += ["--page", PAGES[config.scale]] if config.scale in PAGES else []
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        raise PreftuneError("Nothing was published: see the sentence above.")
+    with tempfile.TemporaryDirectory() as scratch:
+        write_json(Path(scratch, "audit.json"), audit.as_json())
+        command += ["--audit", str(Path(scratch, "audit.json"))]
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+            raise PreftuneError("Nothing was published: see the sentence above.")
     renew_numbers()

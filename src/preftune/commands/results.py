@@ -5,6 +5,7 @@ starts nothing more, lets its trainings write a checkpoint, ends within seconds 
 """
 
 import itertools
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -132,11 +133,8 @@ def _stop_by_signal(process: "subprocess.Popen[str]") -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         told.append(number)
         if len(told) == 1:
-            print(
-                "told to stop: what is finished is kept, the same command goes on",
-                file=sys.stderr,
-                flush=True,
-            )
+            # Not by print: the signal may have come in the middle of one.
+            os.write(2, b"told to stop: what is finished is kept, the same command goes on\n")
             threading.Thread(target=_stop, args=(process,), daemon=True).start()
 
     before = signal.signal(signal.SIGTERM, note)
@@ -157,20 +155,24 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         for step in _find_steps(process.pid):
             if step.pid not in told:
                 told.add(step.pid)
-                step.terminate()
+                with suppress(psutil.NoSuchProcess):  # it ended by itself
+                    step.terminate()
         time.sleep(0.2)
 
 
 def _find_steps(snakemake: int) -> list[psutil.Process]:
     """The processes below Snakemake that run a script of the workflow."""
     found = []
-    try:
+    with suppress(psutil.NoSuchProcess):  # Snakemake ended in between
         for process in psutil.Process(snakemake).children(recursive=True):
-            words = process.cmdline()
-            if words and Path(words[0]).name.startswith("python") and "workflow/scripts/" in " ".join(words):
-                found.append(process)
-    except psutil.NoSuchProcess:
-        pass  # it ended in between: the next look finds the others
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if (
+                    words
+                    and Path(words[0]).name.startswith("python")
+                    and "workflow/scripts/" in " ".join(words)
+                ):
+                    found.append(process)
     return found
 
 

@@ -31,7 +31,7 @@ def judge_choices(answers: pd.DataFrame) -> pd.DataFrame:
     """
     ordered = answers.sort_values(["task", "document", "sample"], kind="stable", ignore_index=True)
     rows = [_judge(name, group) for name, group in ordered.groupby(["task", "document"], sort=True)]
-    if len({len(row) for row in rows}) > 1:
+    if len({tuple(row) for row in rows}) > 1:
         raise ValueError("the questions have different numbers of samples")
     return pd.DataFrame(rows)
 

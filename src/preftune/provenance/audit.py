@@ -9,16 +9,15 @@ from preftune.errors import PreftuneError
 from preftune.provenance import integrity, origins, recompute
 from preftune.provenance.digest import WAIVERS, code_digest, present_digest
 from preftune.provenance.hashes import Hashes
+from preftune.provenance.links import StepLinks, sort_links
 from preftune.provenance.record import describe_git, hash_settings, now, seal
-from preftune.provenance.records import Fault, Record
+from preftune.provenance.records import FAILING, Fault, Record
 from preftune.provenance.store import Store
 from preftune.provenance.waivers import canonical_digest, read_waivers
 from preftune.workflow.plan import Plan
 from preftune.workflow.reasons import cost_of
 
 SCHEMA = "preftune/audit/2"
-FAILING = ("missing", "broken", "stale")
-"""Grades that make an audit fail."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,6 @@ class TableAudit:
     verified: int
     not_shipped: int
     first_broken_link: Fault | None
-
-
-@dataclass(frozen=True)
-class StepLinks:
-    """The inputs of one step by what the audit can say of them; not_shipped: they are not in this copy, in whole or in part."""
-
-    made: str
-    verified: tuple[str, ...]
-    not_shipped: tuple[str, ...]
-    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,9 @@ def audit_results(
     faults = [*origins.forget_leftovers(store, plan)] if plan else []
     faults += store.faults
     faults += integrity.check_outputs(store, hashes, published)
-    faults += integrity.check_links(store, hashes, published)
+    linked = list(integrity.check_links(store, hashes, published))
+    links = sort_links(store, faults, linked)
+    faults += [fault for _, _, fault in linked]
     faults += origins.check_code(store)
     faults += origins.check_environment(store)
     faults += origins.check_uniformity(store)
@@ -132,7 +123,6 @@ def audit_results(
     if published:
         faults = [_as_published(fault) for fault in faults]
     ordered = tuple(sort_faults(store, faults))
-    links = sort_links(store, ordered)
     tables = tuple(_summarise(store, record, ordered, links) for record in store.tables)
     steps = store.upstream(list(store.makers))
     return Audit(
@@ -238,24 +228,6 @@ def first_broken_link(store: Store, record: Record, faults: Sequence[Fault]) -> 
         if fault.grade in FAILING and ((maker and id(maker) in chain) or fault.place in places):
             return fault
     return None
-
-
-def sort_links(store: Store, faults: Sequence[Fault]) -> dict[str, StepLinks]:
-    """The inputs of every step, by the name of its record: verified, unless a fault concerns the input or a part of it."""
-    grades: dict[str, set[str]] = {}
-    for fault in faults:
-        parts = fault.place.split("/")
-        for end in range(1, len(parts) + 1):
-            grades.setdefault("/".join(parts[:end]), set()).add(fault.grade)
-    found = {}
-    for step in store.upstream(list(store.makers)):
-        sorted_: dict[str, list[str]] = {"verified": [], "not_shipped": [], "failed": []}
-        for item in step.inputs():
-            own = grades.get(item["path"], set())
-            failed, away = own & {*FAILING}, "absent" in own or item["path"].startswith("external:")
-            sorted_["failed" if failed else "not_shipped" if away else "verified"].append(item["path"])
-        found[step.name] = StepLinks(step.made, *(tuple(sorted_[name]) for name in sorted_))
-    return found
 
 
 def _summarise(

@@ -106,8 +106,12 @@ def _changed(store: Store, name: str) -> Fault:
     return Fault("broken", name, says, store.remake(name))
 
 
-def check_links(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault]:
-    """Every input of every record against the step that made it, or against the file where no step did."""
+def check_links(store: Store, hashes: Hashes, published: bool) -> Iterator[tuple[Record, str, Fault]]:
+    """Every input of every record against the step that made it, or against the file where no step did.
+
+    Returns:
+        The step that read the input, the input's path, and what is wrong with the link between them.
+    """
     agreed = {
         item["path"]
         for record in store.steps
@@ -116,7 +120,8 @@ def check_links(store: Store, hashes: Hashes, published: bool) -> Iterator[Fault
     }
     for record in store.steps:
         for item in record.inputs():
-            yield from _check_link(store, hashes, record, item, published, agreed)
+            for fault in _check_link(store, hashes, record, item, published, agreed):
+                yield record, item["path"], fault
 
 
 def _contents(output: dict[str, Any]) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from preftune.provenance.record import SCHEMA, hash_settings, seal
 PAPERS = ("dph", "context_peft")
 VIEWS = ("report.run.json", "ro-crate-metadata.run.json", "code/run.json", "cards/run.json")
 """Records of what is made from the records."""
+FAILING = ("missing", "broken", "stale")
+"""Grades of faults that make an audit fail."""
 READABLE = (SCHEMA, "preftune/run/1")
 """The present version of records and the one before it, which had neither its own hash nor a fingerprint."""
 

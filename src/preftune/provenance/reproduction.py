@@ -153,7 +153,9 @@ def _hash_here(store: Store, name: str, results: Path) -> str | None:
     path = _place_in(store, name, results)
     if path.is_dir():
         record = _record_here(store, name, results)
-        return None if record is None else next(str(one["sha256"]) for one in record.outputs())
+        inside = name.removeprefix(f"{store.prefix}/")
+        stated = [] if record is None else list(record.outputs())
+        return next((str(one["sha256"]) for one in stated if one["path"].endswith(f"/{inside}")), None)
     return sha256_file(path) if path.is_file() else None
 
 

@@ -96,7 +96,9 @@ def read_choices(store: ScoreStore, run: str, seed: int) -> pd.DataFrame:
     answers = store.table(run, seed, FILE, COLUMNS)
     if answers is None:
         raise PreftuneError(f"{path} has no answers beside it: {REMEDY}.")
-    judged = judge_choices(answers).dropna(axis="columns")
+    judged = judge_choices(answers).dropna(axis="columns", how="all")
+    if judged.isna().to_numpy().any():
+        raise PreftuneError(f"{path}: some answers have no score that others have: {REMEDY}.")
     stated = store.read(run, seed, FILE).get("tasks", {})
     names = list(judged.columns[2:])
     for task, means in judged.groupby("task")[names].mean().iterrows():

@@ -109,14 +109,18 @@ def print_number(published: Path, name: str, where: str) -> str:
     Raises:
         PreftuneError: there is no such cell or claim, or the cell has no number.
     """
-    scale, paper, table, *place = name.split("/")
+    if name.count("/") < 3:
+        raise PreftuneError(
+            f"{where}: number {name}: give scale/paper/table/row/column, or scale/paper/claims/id."
+        )
+    scale, paper, table, place = name.split("/", 3)
     path = published / scale / paper / "tables" / f"{table}.audit.json"
     if not path.is_file():
         raise PreftuneError(
             f"{where}: number {name}: {path} does not exist: publish the scale, or correct it."
         )
     keys = [
-        [record["id"]] if table == "claims" else [record["row"], record["column"]] for record in _read(path)
+        record["id"] if table == "claims" else f"{record['row']}/{record['column']}" for record in _read(path)
     ]
     if place not in keys:
         raise PreftuneError(

@@ -30,7 +30,7 @@ PATTERNS = (
 LARGEST = 2_000_000
 SMALL_MODEL = 4_000_000
 """Bytes up to which a model folder is published whole: LoRA adapters, small heads, captioners whose adapter is one of vectors."""
-TEXTS = (".json", ".csv", ".md", ".tex")
+TEXTS = (".json", ".jsonl", ".csv", ".md", ".tex", ".txt")
 
 
 def select_files(results: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def select_files(results: Path) -> list[Path]:
         for path in results.glob(pattern.format(paper=paper))
         if path.is_file()
     }
-    paths |= {path.relative_to(results) for path in (*select_models(results), *results.glob("audit*.json"))}
+    paths |= {path.relative_to(results) for path in select_models(results)}
     # Steps in progress write below hidden names.
     found = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
     if not any(path.parent.name == "tables" for path in found):
@@ -54,7 +54,8 @@ def select_models(results: Path) -> Iterator[Path]:
     """Every file of small trained models: of the first seed of each run, and of the SFT models, on which all others rest."""
     for run in sorted(path for paper in PAPERS for path in results.glob(f"{paper}/models/*")):
         seeds = sorted(run.glob("seed-*"), key=lambda path: int(path.name.partition("-")[2]))
-        for place, folder in enumerate(seeds):
+        made = [folder for folder in seeds if (folder / "run.json").is_file()]
+        for place, folder in enumerate(made):
             wanted = place == 0 or read_json(folder / "run.json")["rule"] == "train_sft"
             files = [path for path in folder.rglob("*") if path.is_file()]
             if wanted and sum(path.stat().st_size for path in files) <= SMALL_MODEL:
@@ -69,7 +70,7 @@ def copy_files(results: Path, files: list[Path], destination: Path) -> None:
                 f"{results / file} holds {what}: run its step again without it, then publish."
             )
         size = (results / file).stat().st_size
-        if size > LARGEST and "models" not in file.parts:
+        if size > (SMALL_MODEL if file.suffix == ".safetensors" else LARGEST):
             raise PreftuneError(
                 f"{results / file} has {size} bytes, more than {LARGEST}: lower a figure's resolution, or the limit of the evaluation."
             )

@@ -177,6 +177,7 @@ class LanguageJobs(WordingJobs):
         return sorted({task["dataset"] for task in tasks} | set(self.evaluation_datasets))
 
     def evaluate_second_opinion(self, run: str, seed: int) -> Job:
+        """lm-eval's scores of a run beside ours."""
         settings = self.dph.second_opinion.model_dump(mode="json", exclude={"runs"})
         datasets = (self.prepare_dataset(dataset) for dataset in self.second_opinion_datasets)
         parents = (self.train_language(run, seed), *datasets)

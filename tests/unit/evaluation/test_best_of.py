@@ -116,9 +116,10 @@ def test_best_of_n_is_the_mean_over_all_draws() -> None:
 
 
 def test_questions_with_different_numbers_of_samples_are_refused() -> None:
-    rows = [answer_rows("t", f"q-{n}", "+" * (n + 1), [0.0] * (n + 1), True) for n in range(2)]
-    with pytest.raises(ValueError, match="different numbers"):
-        judge_choices(pd.concat(rows))
+    for counts in ((1, 2), (31, 32)):
+        rows = [answer_rows("t", f"q-{n}", "+" * n, [0.0] * n, True) for n in counts]
+        with pytest.raises(ValueError, match="different numbers"):
+            judge_choices(pd.concat(rows))
 
 
 def test_random_is_the_expectation_of_a_choice_by_chance() -> None:

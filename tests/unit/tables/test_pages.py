@@ -62,6 +62,11 @@ def test_a_number_is_printed_as_its_table_prints_it() -> None:
     assert fill_numbers(text, PUBLISHED, "page") == text.replace("?", number)
 
 
+def test_a_column_may_hold_a_slash() -> None:
+    name = "demo/context_peft/controls/bitfit-af-specific/ratio blank / image"
+    assert float(print_number(PUBLISHED, name, "page").split()[0]) > 0
+
+
 def test_a_claim_is_printed_with_its_verdict() -> None:
     (record,) = [
         one
@@ -97,6 +102,7 @@ def test_a_second_opinion_is_a_row_a_task() -> None:
         ("<!-- number:demo/dph/claims/a -->1<!-- /number -->", "has no such claim"),
         ("<!-- number:demo/dph/glue/GPT-1/MNLI-m -->1<!-- /number -->", "nothing was computed for it"),
         (f"<!-- number:{RACE} -->1", "is not closed"),
+        ("<!-- number:demo/dph -->1<!-- /number -->", "give scale/paper/table/row/column"),
     ],
 )
 def test_bad_numbers_are_named(text: str, message: str) -> None:
