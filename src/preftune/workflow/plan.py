@@ -237,6 +237,8 @@ class Plan(LanguageJobs, MultitaskJobs):
     def audit(self) -> Job:
         """The audit of everything."""
         config = self.config.model_dump(mode="json", exclude={"only", "gpus", "steps_per_gpu"})
+        if self.config.only.seeds is not None:  # the others were not asked for
+            config["only"] = {"seeds": self.config.only.seeds}
         parents = (self.report(), self.export_crate(), self.export_cards())
         return self.job("audit_results", {"config": config, "source": self.source}, parents=parents)
 
