@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from preftune.commands.plan import NAMES, format_bytes, format_minutes
-from preftune.workflow.accuracy import PUBLISHED, Comparison, compare_published
+from preftune.provenance.records import PUBLISHED
+from preftune.workflow.accuracy import Comparison, compare_published
 from preftune.workflow.costs import Cost, add_up, count_costs
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import format_hours
@@ -54,6 +55,17 @@ def _largest(plan: Plan, stages: Mapping[str, Cost]) -> list[str]:
 def _cells(cost: Cost, chain: str) -> list[str]:
     hours = [format_hours(one) if one else "–" for one in (cost.gpu_hours, cost.cpu_hours)]
     return [f"{cost.jobs:,}", *hours, chain, format_bytes(cost.disk), format_bytes(cost.download)]
+
+
+def render_seeds() -> str:
+    """Minutes of small-gpu by how many of its seeds are made, the steps of the CPU on eight cores."""
+    lines = [_line(["seeds", "jobs", "GPU", "CPU steps, on 8 cores"]), "| --- | ---: | ---: | ---: |"]
+    for seeds in (1, 3, None):
+        total = count_costs(plan_of("small-gpu", only={"seeds": seeds})).total
+        minutes = [f"{60 * hours:.0f} min" for hours in (total.gpu_hours, total.cpu_hours / 8)]
+        name = f"{seeds} (`only={{seeds: {seeds}}}`)" if seeds else "all"
+        lines.append(_line([name, f"{total.jobs:,}", *minutes]))
+    return "\n".join(lines)
 
 
 def render_error(scale: str) -> str:

@@ -20,15 +20,17 @@ from preftune.commands.config import plan_anywhere
 from preftune.commands.plan import column_names, format_bytes, format_minutes, list_rows
 from preftune.errors import PreftuneError
 from preftune.models.encoders.efficientnet_lite import EfficientNetLite
+from preftune.provenance.records import PUBLISHED
 from preftune.tables.pages import fill_markers
-from preftune.workflow.accuracy import PUBLISHED, Comparison, compare_published
+from preftune.workflow.accuracy import Comparison, compare_published
+from preftune.workflow.config import Selection, validate_config
 from preftune.workflow.costs import SHARED, Costs, count_costs, find_chain
 from preftune.workflow.jobs import Job
 from preftune.workflow.outputs import list_outputs
 from preftune.workflow.resources import Forecast, Needs
 from preftune.workflow.state import list_stages
 from tests.workflow.needs_page import ROOT, SCALES, plan_of
-from tests.workflow.plan_page import render_costs, render_error
+from tests.workflow.plan_page import render_costs, render_error, render_seeds
 from tests.workflow.test_dry_runs import snakemake
 from tests.workflow.test_resources import MODELS
 
@@ -274,6 +276,20 @@ def test_help_and_a_wrong_config_are_understood() -> None:
     assert "longest chain of jobs" in " ".join(call("--help").stdout.split())
     done = call("--configfile", "none.yaml")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "none.yaml" in done.stderr
+
+
+def test_the_page_of_one_gpu_says_what_its_seeds_take() -> None:
+    page = ROOT / "docs/gpu.md"
+    wanted = fill_markers(page.read_text(encoding="utf-8"), {"seeds": render_seeds()}, page.name)
+    if os.environ.get("PREFTUNE_WRITE_DOCS"):
+        page.write_text(wanted, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == wanted, "PREFTUNE_WRITE_DOCS=1 renews the table of docs/gpu.md"
+
+
+def test_the_audit_of_some_seeds_asks_for_these_alone() -> None:
+    part = plan_of("small-cpu", only={"seeds": 1, "paper": "dph"}).audit().settings["config"]
+    assert validate_config(part, "audit").only == Selection(seeds=1)
+    assert "only" not in plan_of("small-cpu", only={"paper": "dph"}).audit().settings["config"]
 
 
 def test_the_page_says_what_is_counted() -> None:

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from preftune.provenance.audit import Audit, audit_results
-from preftune.tables.pages import PAGES, PUBLISHED
+from preftune.provenance.records import PUBLISHED
+from preftune.tables.pages import PAGES
 
 
 @pytest.fixture(scope="module", params=PAGES)

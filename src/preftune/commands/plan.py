@@ -9,7 +9,8 @@ from rich.text import Text
 
 from preftune.commands.config import plan_anywhere
 from preftune.errors import PreftuneError
-from preftune.workflow.accuracy import PUBLISHED, Comparison, compare_published
+from preftune.provenance.records import PUBLISHED
+from preftune.workflow.accuracy import Comparison, compare_published
 from preftune.workflow.costs import Cost, Costs, add_up, count_costs
 from preftune.workflow.plan import Plan
 from preftune.workflow.resources import CPU_RATE, GPU_RATE, format_hours

@@ -1,6 +1,6 @@
 """`preftune reproduce`: make again what one published number rests on, and say whether its digits are the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from preftune.commands import results
@@ -8,15 +8,14 @@ from preftune.errors import PreftuneError
 from preftune.provenance import reproduction
 from preftune.provenance.digest import ROOT
 from preftune.provenance.printed import Printed, find_printed
-from preftune.provenance.records import record_names
+from preftune.provenance.records import PUBLISHED, record_names
 from preftune.provenance.store import Store, make_command
 from preftune.workflow.jobs import Job
-from preftune.workflow.outputs import is_current, list_outputs, read_quietly, record_of
+from preftune.workflow.outputs import is_current, list_needed, list_outputs, read_quietly, record_of
 from preftune.workflow.plan import Plan
 from preftune.workflow.reasons import lost_files
 from preftune.workflow.resources import Forecast
 
-PUBLISHED = ROOT / "results/published"
 SHOWN = 4
 """Files and outputs of one kind that are named."""
 
@@ -36,7 +35,7 @@ def reproduce_cell(plan: Plan, cell: str, words: Sequence[str]) -> int:
     store = open_published(plan)
     printed = find_printed(store, cell)
     targets = find_targets(plan, store, printed)
-    steps = list_steps(plan, targets.values())
+    steps = dict(list_needed(list_outputs(plan), targets.values()))
     waiting = list_waiting(plan, targets)
     print(describe_plan(plan, printed, steps, waiting), flush=True)
     if targets and results.run([*words, "--", *targets], among=steps):
@@ -89,18 +88,6 @@ def find_targets(plan: Plan, store: Store, printed: Printed) -> dict[str, Job]:
 def _here(plan: Plan, store: Store, name: str) -> str:
     """Where the plan puts what published records name so."""
     return f"{plan.config.results}/{name.removeprefix(f'{store.prefix}/')}"
-
-
-def list_steps(plan: Plan, wanted: Iterable[Job]) -> dict[str, Job]:
-    """The outputs of these jobs and of all that they are made from, in the plan's order."""
-    waiting = list(wanted)
-    needed: set[str] = set()
-    while waiting:
-        job = waiting.pop()
-        if job.identity not in needed:
-            needed.add(job.identity)
-            waiting += job.parents
-    return {name: job for name, job in list_outputs(plan) if job.identity in needed}
 
 
 def list_waiting(plan: Plan, targets: Mapping[str, Job]) -> dict[str, Job]:

@@ -14,6 +14,8 @@ from preftune.provenance.digest import ROOT
 from preftune.provenance.record import SCHEMA, hash_settings, seal
 
 PAPERS = ("dph", "context_peft")
+PUBLISHED = ROOT / "results" / "published"
+"""Where published copies lie, one folder a scale."""
 VIEWS = ("report.run.json", "ro-crate-metadata.run.json", "code/run.json", "cards/run.json")
 """Records of what is made from the records."""
 FAILING = ("missing", "broken", "stale")

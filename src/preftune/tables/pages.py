@@ -16,17 +16,16 @@ from typing import Any
 from preftune.errors import PreftuneError
 from preftune.files import atomic_write_text, read_json
 from preftune.provenance.digest import ROOT
-from preftune.provenance.records import PAPERS
+from preftune.provenance.records import PAPERS, PUBLISHED
 from preftune.provenance.why import explain_cell
+from preftune.report.cells import read_audit
 from preftune.tables.cells import CellRecord
 from preftune.tables.claims import ClaimRecord
 from preftune.tables.claims_render import format_effect
-from preftune.tables.files import read_records
 from preftune.tables.render import format_value
 
 PAGES = {"demo": "README.md", "small-cpu": "docs/results.md"}
 """Which page shows the tables of a scale; single numbers stand in any of them."""
-PUBLISHED = ROOT / "results" / "published"
 WHY = ("race", "Ours (SFT)", "middle")
 """Table, row and column of the cell whose chain the README shows."""
 _OPEN = re.compile(r"^<!-- generated:(?P<name>\S+) -->\s*$")
@@ -119,25 +118,21 @@ def print_number(published: Path, name: str, where: str) -> str:
         raise PreftuneError(
             f"{where}: number {name}: {path} does not exist: publish the scale, or correct it."
         )
-    keys = [
-        record["id"] if table == "claims" else f"{record['row']}/{record['column']}" for record in _read(path)
-    ]
-    if place not in keys:
-        raise PreftuneError(
-            f"{where}: number {name}: {path} has no such {'claim' if table == 'claims' else 'cell'}."
-        )
-    record = _read(path)[keys.index(place)]
-    if table == "claims":
-        claim = ClaimRecord(**record)
-        return claim.verdict if claim.effect is None else f"{format_effect(claim)}, {claim.verdict}"
-    if record["value"] is None:
-        raise PreftuneError(f"{where}: number {name}: nothing was computed for it ({record['verdict']}).")
-    return format_value(CellRecord(**record))
+    claims = table == "claims"
+    found = {one.id if claims else f"{one.row}/{one.column}": one for one in _read(path, claims)}
+    if place not in found:
+        raise PreftuneError(f"{where}: number {name}: {path} has no such {'claim' if claims else 'cell'}.")
+    record = found[place]
+    if claims:
+        return record.verdict if record.effect is None else f"{format_effect(record)}, {record.verdict}"
+    if record.value is None:
+        raise PreftuneError(f"{where}: number {name}: nothing was computed for it ({record.verdict}).")
+    return format_value(record)
 
 
 @cache
-def _read(path: Path) -> list[dict[str, Any]]:
-    return read_records(path)
+def _read(path: Path, claims: bool) -> list[Any]:
+    return read_audit(path, ClaimRecord if claims else CellRecord)
 
 
 def renew_numbers(published: Path = PUBLISHED) -> None:

@@ -14,7 +14,6 @@ from preftune.workflow.resources import Forecast, stage_of
 from preftune.workflow.state import list_stages
 from preftune.workflow.targets import load_plan
 
-PUBLISHED = ROOT / "results" / "published"
 _SECTIONS = {"datasets": "glue-cola", "sft_mix": "sft-mix", "preference_mix": "preference-mix"}
 """Sections of the config by which other jobs are counted, and the prepared data whose record holds them as they were."""
 

@@ -155,14 +155,18 @@ def list_selected(plan: Plan) -> list[tuple[str, Job]]:
     if plan.config.only.whole:
         return outputs
     asked = {_place(path) for path in Targets(plan).selected()}
-    waiting = [job for name, job in outputs if _place(name) in asked]
-    wanted: set[str] = set()
+    return list_needed(outputs, [job for name, job in outputs if _place(name) in asked])
+
+
+def list_needed(outputs: Iterable[tuple[str, Job]], wanted: Iterable[Job]) -> list[tuple[str, Job]]:
+    """Those outputs that these jobs make, and all that they are made from, in their order."""
+    waiting, needed = list(wanted), set[str]()
     while waiting:
         job = waiting.pop()
-        if job.identity not in wanted:
-            wanted.add(job.identity)
+        if job.identity not in needed:
+            needed.add(job.identity)
             waiting += job.parents
-    return [(name, job) for name, job in outputs if job.identity in wanted]
+    return [(name, job) for name, job in outputs if job.identity in needed]
 
 
 def _place(path: str) -> str:
