@@ -30,6 +30,9 @@ LOSSES_AND_LEVELS = 25
 """Gradients that are compared: of five losses at five levels of freezing."""
 OPINION_SECONDS = 15
 """Until lm-eval has loaded its own tasks."""
+OPINION_BYTES = 2 * 2 * 4 * 50_000
+"""Of a token of mean length in a batch of lm-eval: logits and their logarithms over a vocabulary, float32, padded to the longest
+text, which is taken for twice the mean (measured with nine tasks of small-cpu: a step of 6.4 GB)."""
 SLOWER_IN_FLOAT32 = 8
 """A GPU, beside bfloat16; a CPU computes in float32 anyway."""
 
@@ -145,6 +148,9 @@ def evaluate_best_of(sizes: Sizes, job: Job) -> Work:
 def evaluate_second_opinion(sizes: Sizes, job: Job) -> Work:
     """lm-eval reads the prompt again with every candidate, and all in float32; our scorer beside it."""
     n, tasks = sizes.language, [*job.settings["chats"], *job.settings["texts"]]
-    tokens = sum(rows * length for rows, length in sizes.questions(tasks, job.settings["limit"]))
+    questions = sizes.questions(tasks, job.settings["limit"])
+    tokens = sum(rows * length for rows, length in questions)
+    longest = max((length for _, length in questions), default=0)
+    held = 4 * n + OPINION_BYTES * job.settings["batch"] * longest
     slower = SLOWER_IN_FLOAT32 if sizes.config.training_gpus else 1
-    return model_work(n, slower * 2 * n * (CANDIDATES + 1) * tokens, seconds=OPINION_SECONDS, held=4 * n)
+    return model_work(n, slower * 2 * n * (CANDIDATES + 1) * tokens, seconds=OPINION_SECONDS, held=held)
